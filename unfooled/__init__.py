@@ -1,0 +1,30 @@
+"""Unfooled: train, attack, defend and audit deepfake detectors."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from unfooled.checkpoints import load
+    from unfooled.evaluation import evaluate
+    from unfooled.models.wrap import wrap
+    from unfooled.threats import L2, Linf
+
+__version__ = "0.1.0"
+__all__ = ["L2", "Linf", "evaluate", "load", "wrap"]
+
+_HOMES = {
+    "L2": "unfooled.threats",
+    "Linf": "unfooled.threats",
+    "evaluate": "unfooled.evaluation",
+    "load": "unfooled.checkpoints",
+    "wrap": "unfooled.models.wrap",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Importing torch takes seconds; the command line's --help must not wait for it.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'unfooled' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

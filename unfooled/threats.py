@@ -1,0 +1,102 @@
+"""What an adversary may change: balls around x, intersected with the pixel range [0, 1]."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from unfooled.errors import ConfigError
+from unfooled.randomness import normal_like, uniform_like
+
+
+def _per_row(values: Tensor, like: Tensor) -> Tensor:
+    return values.reshape(-1, *[1] * (like.dim() - 1))
+
+
+@dataclass(frozen=True)
+class Threat(ABC):
+    """A ball of radius ``eps`` around every sample.
+
+    Args:
+        eps: radius in pixel units of [0, 1], so ``8/255``; 0 allows nothing, ``inf`` only the pixel range
+            (minimum-norm attacks).
+    """
+
+    eps: float
+    largest: ClassVar[float] = math.inf
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.eps) or self.eps < 0:
+            raise ConfigError(f"eps must be >= 0, got {self.eps:g}; write 8/255")
+        if self.eps > self.largest and not math.isinf(self.eps):
+            raise ConfigError(
+                f"eps must be <= {self.largest:g} in pixel units, got {self.eps:g}; write {self.eps:g}/255"
+            )
+
+    @abstractmethod
+    def distance(self, delta: Tensor) -> Tensor:
+        """(B,) norm of each row of ``delta``, >= 0."""
+
+    @abstractmethod
+    def direction(self, gradient: Tensor) -> Tensor:
+        """Steepest ascent step of norm 1 for each row; a zero gradient gives a zero step."""
+
+    @abstractmethod
+    def sample(self, x: Tensor, seed: int | None) -> Tensor:
+        """A random point of the ball around each row of ``x``, before it is cut to [0, 1]."""
+
+    @abstractmethod
+    def _shrink(self, delta: Tensor) -> Tensor: ...
+
+    def project(self, x: Tensor, x_adv: Tensor) -> Tensor:
+        """The point of the ball around ``x`` and of [0, 1] that belongs to ``x_adv``."""
+        return (x + self._shrink(x_adv - x)).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class Linf(Threat):
+    """No pixel changes by more than eps; eps in [0, 1]."""
+
+    largest = 1.0
+
+    def distance(self, delta: Tensor) -> Tensor:
+        return delta.flatten(1).abs().amax(1)
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        return gradient.sign()
+
+    def sample(self, x: Tensor, seed: int | None) -> Tensor:
+        if math.isinf(self.eps):
+            raise ConfigError("eps must be finite for a random start, got inf")
+        return x + self.eps * uniform_like(x, seed, "linf")
+
+    def _shrink(self, delta: Tensor) -> Tensor:
+        return delta.clamp(-self.eps, self.eps)
+
+
+@dataclass(frozen=True)
+class L2(Threat):
+    """The Euclidean length of the change over all pixels and channels is at most eps."""
+
+    def distance(self, delta: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(delta.flatten(1), dim=1)
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        norm = _per_row(self.distance(gradient), gradient)
+        return torch.where(norm > 0, gradient / norm.clamp_min(torch.finfo(norm.dtype).tiny), 0)
+
+    def sample(self, x: Tensor, seed: int | None) -> Tensor:
+        """Uniform in the ball: a uniform direction, its length by the d-th root."""
+        if math.isinf(self.eps):
+            raise ConfigError("eps must be finite for a random start, got inf")
+        radius = ((uniform_like(x, seed, "l2 radius").flatten(1)[:, 0] + 1) / 2) ** (1 / x[0].numel())
+        return x + self.eps * _per_row(radius, x) * self.direction(normal_like(x, seed, "l2"))
+
+    def _shrink(self, delta: Tensor) -> Tensor:
+        norm = _per_row(self.distance(delta), delta)
+        return delta * (self.eps / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp(max=1)
