@@ -13,10 +13,14 @@ from unfooled.errors import ConfigError
 
 
 class LinearHead(nn.Linear):
-    """One linear logit: w.f + b."""
+    """One linear logit: w.f + b; ``dropout`` is the share of features hidden in training."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, dropout: float = 0.0) -> None:
         super().__init__(dim, 1)
+        self.dropout = dropout
+
+    def forward(self, features: Tensor) -> Tensor:
+        return super().forward(F.dropout(features, self.dropout, self.training))
 
 
 class CosineHead(nn.Module):
@@ -26,21 +30,45 @@ class CosineHead(nn.Module):
     weight vectors". Deviation: none.
     """
 
-    def __init__(self, dim: int, scale: float = 64.0) -> None:
+    def __init__(self, dim: int, scale: float = 64.0, dropout: float = 0.0) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(1, dim))
         nn.init.normal_(self.weight, std=dim**-0.5)
         self.scale = scale
+        self.dropout = dropout
 
     def forward(self, features: Tensor) -> Tensor:
+        features = F.dropout(features, self.dropout, self.training)
         return self.scale * F.normalize(features, dim=1) @ F.normalize(self.weight, dim=1).t()
 
 
-def make_head(kind: str, dim: int, scale: float = 64.0) -> nn.Module:
-    """A head by name: ``linear`` or ``cosine``."""
+def make_head(kind: str, dim: int, scale: float | None = None, dropout: float = 0.0) -> nn.Module:
+    """A head by name: ``linear`` or ``cosine``.
+
+    Args:
+        kind: name of the head.
+        dim: number of features D.
+        scale: of the cosine, > 0 (None: 64); a linear head has none.
+        dropout: share of the features hidden in training, in [0, 1). It belongs to the head, so that ``features``
+            of one image agree from call to call.
+    """
     if kind not in ("linear", "cosine"):
         raise ConfigError(f"head must be linear or cosine, got {kind!r}")
-    return LinearHead(dim) if kind == "linear" else CosineHead(dim, scale)
+    if not 0 <= dropout < 1:
+        raise ConfigError(f"dropout must be in [0, 1), got {dropout:g}")
+    if kind == "linear":
+        if scale is not None:
+            raise ConfigError(f"scale belongs to head cosine, got {scale:g} with head linear; leave scale out")
+        return LinearHead(dim, dropout)
+    if scale is not None and not scale > 0:
+        raise ConfigError(f"scale must be > 0, got {scale:g}; the published one is 64")
+    return CosineHead(dim, 64.0 if scale is None else scale, dropout)
+
+
+def check_size(size: int | None, smallest: int) -> None:
+    """Refuse a ``size`` that the backbone can not see anything in; None is the crop's own."""
+    if size is not None and size < smallest:
+        raise ConfigError(f"size must be at least {smallest} pixels (or none), got {size}")
 
 
 class Detector(nn.Module):
@@ -87,7 +115,7 @@ class Detector(nn.Module):
             frames = x.transpose(1, 2).flatten(0, 1) if x.dim() == 5 else x
             shrinks = frames.shape[-2] > self.size or frames.shape[-1] > self.size
             frames = F.interpolate(frames, (self.size, self.size), mode="bilinear", antialias=shrinks)
-            x = frames.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2) if x.dim() == 5 else frames
+            x = frames.reshape(x.shape[0], -1, *frames.shape[1:]).transpose(1, 2) if x.dim() == 5 else frames
         shape = (1, -1, *[1] * (x.dim() - 2))
         return (x - self.mean.to(x).reshape(shape)) / self.std.to(x).reshape(shape)
 
