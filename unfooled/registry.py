@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from typing import Any, TypeVar
 
 from unfooled.errors import ConfigError, suggest
@@ -38,20 +38,29 @@ def number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ConfigError(f"{name} must be a number such as 0.5 or '8/255', got {value!r}")
     try:
-        return float(Fraction(value)) if isinstance(value, str) and "/" in value else float(value)
-    except (ValueError, ZeroDivisionError):
+        if isinstance(value, str) and "/" in value:
+            top, _, bottom = value.partition("/")
+            return float(top) / float(bottom)
+        return float(value)
+    except (ValueError, ZeroDivisionError, OverflowError):
         raise ConfigError(f"{name} must be a number such as 0.5 or '8/255', got {value!r}") from None
 
 
 def build(kind: str, name: str, make: Callable[..., T], options: Mapping[str, object]) -> T:
-    """Call ``make(**options)`` with each option read as its annotation says; unknown options are refused."""
-    hints = typing.get_type_hints(make.__init__ if isinstance(make, type) else make)
-    known = [p for p in inspect.signature(make).parameters if p != "self"]
+    """Call ``make(**options)`` with each option read as its annotation says; unknown or missing ones are refused."""
+    # Only a dataclass itself, not its __init__, can resolve annotations inherited from another module.
+    plain = isinstance(make, type) and not dataclasses.is_dataclass(make)
+    hints = typing.get_type_hints(make.__init__ if plain else make)
+    parameters = inspect.signature(make).parameters
+    known = list(parameters)
     values: dict[str, Any] = {}
     for key, value in options.items():
         if key not in known:
             raise ConfigError(f"{kind} {name!r} has no option {key!r}{suggest(key, known)}")
         values[key] = _read(f"{kind} {name}: {key}", value, hints.get(key, object))
+    for key, parameter in parameters.items():
+        if parameter.default is parameter.empty and key not in values and parameter.kind != parameter.VAR_KEYWORD:
+            raise ConfigError(f"{kind} {name!r} needs the option {key!r}; write {name}:{key}=...")
     return make(**values)
 
 
@@ -76,7 +85,7 @@ def _read(name: str, value: object, hint: object) -> object:
         return number(name, value)
     if hint is int:
         whole = number(name, value)
-        if whole != int(whole):
+        if not whole.is_integer():
             raise ConfigError(f"{name} must be a whole number, got {value!r}")
         return int(whole)
     if hint is str and not isinstance(value, str):

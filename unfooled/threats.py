@@ -84,11 +84,14 @@ class L2(Threat):
     """The Euclidean length of the change over all pixels and channels is at most eps."""
 
     def distance(self, delta: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(delta.flatten(1), dim=1)
+        length: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1)
+        return length
 
     def direction(self, gradient: Tensor) -> Tensor:
-        norm = _per_row(self.distance(gradient), gradient)
-        return torch.where(norm > 0, gradient / norm.clamp_min(torch.finfo(norm.dtype).tiny), 0)
+        # Scaled by the largest entry first: the squares of a tiny gradient underflow, and it would look like none.
+        largest = _per_row(gradient.flatten(1).abs().amax(1), gradient)
+        scaled = gradient / largest.clamp_min(torch.finfo(gradient.dtype).tiny)
+        return scaled / _per_row(self.distance(scaled), gradient).clamp_min(1)
 
     def sample(self, x: Tensor, seed: int | None) -> Tensor:
         """Uniform in the ball: a uniform direction, its length by the d-th root."""

@@ -1,0 +1,88 @@
+"""Augmentations: the type stays, the draw decides all, every option changes something."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from unfooled.data.augmentations import AUGMENTATIONS, Augmentation, parse
+from unfooled.errors import ConfigError
+
+PIXELS = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (48, 40, 3), dtype=np.uint8), (0, 0), 1)
+
+
+def apply(text: str, seed: int = 0) -> np.ndarray:
+    (augmentation,) = parse([text])
+    return augmentation(PIXELS, np.random.default_rng(seed))
+
+
+def always(name: str) -> Augmentation:
+    return AUGMENTATIONS[name](p=1.0)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_shape_type_and_input_stay_and_the_draw_decides(name: str) -> None:
+    before = PIXELS.copy()
+    results = [always(name)(PIXELS, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    assert all(r.shape == PIXELS.shape and r.dtype == np.uint8 and r.flags.c_contiguous for r in results)
+    np.testing.assert_array_equal(results[0], results[1])
+    assert not np.array_equal(results[0], before)
+    assert name == "flip" or not np.array_equal(results[0], results[2])
+    np.testing.assert_array_equal(PIXELS, before)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_p_is_the_share_of_changed_frames(name: str) -> None:
+    assert AUGMENTATIONS[name](p=0.0)(PIXELS, np.random.default_rng(0)) is PIXELS
+    rng = np.random.default_rng(0)
+    changed = sum(AUGMENTATIONS[name](p=0.25)(PIXELS, rng) is not PIXELS for _ in range(400))
+    assert 70 <= changed <= 130
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("jpeg:p=1,quality=20-30", "jpeg:p=1,quality=90-95"),
+        ("blur:p=1,sigma=0.3", "blur:p=1,sigma=3"),
+        ("colour:p=1,amount=0.1", "colour:p=1,amount=0.5"),
+        ("erasing:p=1,area=0.02-0.05", "erasing:p=1,area=0.5-0.6"),
+    ],
+)
+def test_a_stronger_option_changes_more(one: str, other: str) -> None:
+    changes = [np.abs(apply(t).astype(int) - PIXELS).mean() for t in (one, other)]
+    assert changes[0] != changes[1]
+    assert (changes[0] < changes[1]) == ("jpeg" not in one)
+
+
+def test_closed_forms() -> None:
+    np.testing.assert_array_equal(apply("flip:p=1"), PIXELS[:, ::-1])
+    np.testing.assert_array_equal(apply("colour:p=1,amount=0"), PIXELS)
+    data = cv2.imencode(".jpg", PIXELS[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 77])[1]
+    np.testing.assert_array_equal(apply("jpeg:p=1,quality=77"), cv2.imdecode(data, 1)[..., ::-1])
+    np.testing.assert_array_equal(apply("blur:p=1,sigma=1"), cv2.GaussianBlur(PIXELS, (0, 0), 1))
+    erased = (apply("erasing:p=1,area=0.1") != PIXELS).any(2).mean()
+    assert 0.08 <= erased <= 0.12
+
+
+def test_parse_keeps_the_order() -> None:
+    assert [type(a).__name__ for a in parse(["jpeg:quality=60-95", "flip"])] == ["Jpeg", "Flip"]
+    assert parse([]) == ()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["flap"], "no augmentation named 'flap' .did you mean 'flip'"),
+        (["flip:q=1"], "has no option 'q'"),
+        (["flip:p=2"], r"flip: p must be in \[0, 1\], got 2"),
+        (["jpeg:quality=0-95"], r"jpeg: quality must be LOW-HIGH within 1\.\.100, got '0-95'"),
+        (["jpeg:quality=95-60"], "LOW-HIGH"),
+        (["blur:sigma=wide"], "must be a number"),
+        (["colour:amount=2"], "amount must be in"),
+        ("flip", "must be a list"),
+    ],
+)
+def test_wrong_names_and_options_are_refused(names: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse(names)

@@ -1,0 +1,79 @@
+"""The command line: ``unfooled COMMAND --help`` shows examples; every mistake is one line and exit status 2."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import Annotated
+
+import typer
+
+from unfooled import __version__
+from unfooled.cli import data, evaluate, show, train
+from unfooled.errors import UnfooledError
+
+app = typer.Typer(
+    help="Train, attack, defend and audit deepfake detectors.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(data.app, name="data")
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("report")(show.report)
+app.command("list")(show.list_parts)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"unfooled {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error (works anywhere).")] = False,
+) -> None:
+    """Train, attack, defend and audit deepfake detectors."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; errors leave as one line on stderr and an exit status.
+
+    2: a mistake that the user can mend (bad input, full disk, no permission); 130: Ctrl-C; 1: a fault of ours.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    try:
+        app([a for a in arguments if a != "--debug"])
+    except (UnfooledError, OSError) as error:
+        if debug:
+            raise
+        _fail(_one_line(error), 2)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        _fail("interrupted; what is finished is kept, and the same command goes on from there", 130)
+    except Exception as error:
+        if debug:
+            raise
+        _fail(f"a fault of unfooled: {type(error).__name__}: {error}; run again with --debug and report it", 1)
+
+
+def _one_line(error: UnfooledError | OSError) -> str:
+    if isinstance(error, UnfooledError):
+        return str(error)
+    place = f"{error.filename}: " if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"{place}no space left on the device; free some or choose another --out"
+    return f"{place}{(error.strerror or str(error) or type(error).__name__).lower()}"
+
+
+def _fail(message: str, status: int) -> None:
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    sys.exit(status)

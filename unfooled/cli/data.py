@@ -1,0 +1,113 @@
+"""``unfooled data``: forge, index, check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from unfooled.cli.progress import bar, console
+
+if TYPE_CHECKING:
+    from unfooled.data.manifest import Manifest
+
+app = typer.Typer(help="Make, index and check data sets.", no_args_is_help=True, rich_markup_mode="markdown")
+
+
+@app.command()
+def forge(
+    source: Annotated[
+        Path, typer.Argument(help="Folder of face photographs with faces.csv (file, identity, landmarks).")
+    ],
+    out: Annotated[Path, typer.Option(help="New folder for the FaceForensics++-shaped set.")],
+    manipulation: Annotated[
+        list[str] | None, typer.Option(help="One of `unfooled list`; repeat for several. Default: all.")
+    ] = None,
+    per_image: Annotated[int, typer.Option(min=1, help="Fakes of each manipulation for every photograph.")] = 1,
+    strength: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="0 leaves the photograph as it is, 1 is the full forgery.")
+    ] = 1.0,
+    size: Annotated[int, typer.Option(min=32, help="Height and width of the written faces, in pixels.")] = 128,
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes; default: one a core.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a folder that is not empty.")] = False,
+) -> None:
+    """Turn real photographs into a set of real and fake faces, split by person.
+
+    ```
+    unfooled data forge photos --out sets/faces
+    unfooled data forge photos --out sets/swaps --manipulation FaceSwap --per-image 3
+    ```
+    """
+    from unfooled.synthesis.forge import forge as run
+
+    with bar("forging") as update:
+        summary = run(
+            source, out, manipulations=manipulation, per_image=per_image, strength=strength, size=size, seed=seed,
+            workers=workers, force=force, progress=update,
+        )  # fmt: skip
+    console.print(str(summary))
+    console.print(f"next: unfooled data index ffpp {out} --out {out / 'manifest.parquet'}")
+
+
+@app.command()
+def index(
+    layout: Annotated[str, typer.Argument(help="How the folder is laid out: ffpp or folder.")],
+    root: Annotated[Path, typer.Argument(help="The folder of the data set.")],
+    out: Annotated[Path, typer.Option(help="The manifest to write (Parquet).")],
+    compression: Annotated[
+        str | None, typer.Option(help="ffpp: raw, c0, c23 or c40 only. Default: all that is there.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="folder: how people are split where no split is given.")] = 0,
+) -> None:
+    """Write a manifest: one row for every image or video, with label, person, manipulation and split.
+
+    ```
+    unfooled data index ffpp sets/faces --out sets/faces/manifest.parquet
+    unfooled data index ffpp /data/FaceForensics++ --compression c23 --out ffpp.parquet
+    unfooled data index folder mine --out mine.parquet      # mine/real, mine/fake[/manipulation]
+    ```
+    """
+    from unfooled.data.layouts import index as read
+
+    manifest, problems = read(layout, root, compression=compression, seed=seed)
+    manifest.write(out)
+    _show(manifest)
+    for problem in problems:
+        console.print(f"note: {escape(problem)}")
+    console.print(f"{len(manifest)} rows -> {out}")
+
+
+@app.command()
+def check(
+    manifest: Annotated[Path, typer.Argument(help="A manifest written by `unfooled data index`.")],
+    files: Annotated[bool, typer.Option(help="Also look whether every file exists.")] = True,
+) -> None:
+    """Look for leaks (a person or video in two splits), double ids and missing files.
+
+    ```
+    unfooled data check sets/faces/manifest.parquet
+    ```
+    """
+    from unfooled.data.manifest import Manifest
+
+    table = Manifest.read(manifest)
+    warnings = table.check(files=files)
+    _show(table)
+    for warning in warnings:
+        console.print(f"[bold]warning:[/bold] {escape(warning)}")
+    console.print(f"digest {table.digest()}")
+    console.print("no leak found" if not warnings else f"{len(warnings)} warnings")
+
+
+def _show(manifest: Manifest) -> None:
+    rows = manifest.summary()
+    table = Table()
+    for column in rows[0]:
+        table.add_column(column, justify="left" if column in ("split", "manipulation", "label") else "right")
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    console.print(table)

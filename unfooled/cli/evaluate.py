@@ -1,0 +1,174 @@
+"""``unfooled evaluate``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from unfooled.cli.progress import bar, console
+from unfooled.errors import ConfigError
+
+if TYPE_CHECKING:
+    from unfooled.data.manifest import Manifest
+    from unfooled.evaluation import Condition
+    from unfooled.results import Evaluation
+
+RADII = "0.5/255,1/255,2/255,4/255,8/255"
+
+
+def evaluate(
+    run: Annotated[Path | None, typer.Argument(help="A run folder or checkpoint; none with --scores.")] = None,
+    data: Annotated[Path | None, typer.Option(help="A manifest. Default: the one the run was trained on.")] = None,
+    attack: Annotated[
+        list[str] | None, typer.Option(help="NAME[:key=value,...]; repeat for several. See `unfooled list`.")
+    ] = None,
+    over_eps: Annotated[
+        str | None, typer.Option(help=f"Also repeat the first attack at these radii, e.g. {RADII}")
+    ] = None,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    scores: Annotated[
+        Path | None,
+        typer.Option(help="CSV of somebody's scores: id or path, logit or score, optional logit_adv or score_adv."),
+    ] = None,
+    adversarial: Annotated[
+        Path | None, typer.Option(help="Folder of somebody's adversarial images to score instead of an attack.")
+    ] = None,
+    size: Annotated[int | None, typer.Option(min=8, help="Face size in pixels. Default: the recipe's.")] = None,
+    limit: Annotated[int | None, typer.Option(min=2, help="A balanced subset of so many samples.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1)] = 64,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
+    seed: Annotated[int, typer.Option(help="Of the subset and the bootstrap.")] = 0,
+    checks: Annotated[bool, typer.Option(help="Look for gradient masking.")] = True,
+    name: Annotated[str | None, typer.Option(help="Of the detector in tables. Default: the run's folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The JSON to write. Default: eval.json in the run folder.")] = None,
+) -> None:
+    """Measure a detector, clean and under attack: AUC with intervals over people, on people it has never seen.
+
+    ```
+    unfooled evaluate runs/afsl --attack pgd                        # at the recipe's eps
+    unfooled evaluate runs/afsl --attack pgd:eps=2/255,steps=50,restarts=3 --attack feature --over-eps 1/255,4/255
+    unfooled evaluate runs/afsl --attack transfer:surrogate=runs/standard
+    unfooled evaluate --scores theirs.csv --data sets/faces/manifest.parquet --out theirs.json
+    unfooled evaluate runs/afsl --adversarial their-images/
+    ```
+    """
+    if scores is not None:
+        result = _of_scores(scores, data, split, name, seed)
+        out = out or scores.with_suffix(".eval.json")
+    elif run is None:
+        raise ConfigError("nothing to evaluate: name a run folder, or give --scores CSV")
+    else:
+        chosen = {"split": split, "batch_size": batch_size, "device": device, "seed": seed, "limit": limit}
+        result = _of_run(run, data, name, size, attack or [], over_eps, adversarial, checks, chosen)
+        out = out or (run if run.is_dir() else run.parent) / "eval.json"
+    result.write(out)
+    _show(result)
+    console.print(f"{len(result.samples.id)} samples -> {out}")
+
+
+def _of_scores(scores: Path, data: Path | None, split: str, name: str | None, seed: int) -> Evaluation:
+    from unfooled.data.manifest import Manifest
+    from unfooled.evaluation import evaluate_scores
+
+    if data is None:
+        raise ConfigError("--scores needs --data MANIFEST, which says what is real and what is fake")
+    return evaluate_scores(scores, _split(Manifest.read(data), split), name=name or scores.stem, seed=seed)
+
+
+def _of_run(
+    run: Path,
+    data: Path | None,
+    name: str | None,
+    size: int | None,
+    attacks: Sequence[str],
+    over_eps: str | None,
+    adversarial: Path | None,
+    checks: bool,
+    chosen: dict[str, Any],
+) -> Evaluation:
+    from unfooled import checkpoints, config
+    from unfooled import evaluation as rooms
+    from unfooled.data.frames import Frames
+    from unfooled.data.manifest import Manifest
+
+    detector = checkpoints.load(run)
+    folder = run if run.is_dir() else run.parent
+    recipe = config.load_recipe(folder) if (folder / "recipe.toml").exists() else None
+    if recipe is None and (data is None or size is None):
+        raise ConfigError(f"{folder} has no recipe.toml; give --data MANIFEST and --size PIXELS")
+    manifest = Manifest.read(data or recipe.data.manifest)
+    frames = Frames(_split(manifest, chosen.pop("split")), size or recipe.data.size, seed=chosen["seed"])
+    chosen |= {
+        "name": name or folder.name,
+        "provenance": {"checkpoint": str(run), "recipe": config.dump(recipe) if recipe else None},
+    }
+    if adversarial is not None:
+        if attacks or over_eps or chosen.pop("limit") is not None:
+            raise ConfigError("--adversarial brings its own images; leave out --attack, --over-eps and --limit")
+        with bar("scoring"):
+            return rooms.evaluate_images(detector, frames, adversarial, **chosen)
+    conditions = _conditions(attacks, over_eps, recipe.eps if recipe else None)
+    with bar("evaluating") as update:
+        result = rooms.evaluate(detector, frames, conditions, checks=checks, progress=update, **chosen)
+    result.training = _history(folder / "metrics.jsonl")
+    return result
+
+
+def _history(path: Path) -> list[dict[str, Any]] | None:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else None
+
+
+def _conditions(attacks: Sequence[str], over_eps: str | None, eps: str | None) -> list[Condition]:
+    from unfooled import config
+    from unfooled import evaluation as rooms
+    from unfooled.registry import number
+
+    built = [config.build_attack(text, eps) for text in attacks]
+    conditions = [rooms.Condition(a) for a in built]
+    if over_eps:
+        if not built:
+            raise ConfigError("--over-eps repeats the first --attack; give one, such as --attack pgd")
+        names = {c.name for c in conditions}
+        radii = [number("--over-eps", text.strip()) for text in over_eps.split(",")]
+        conditions += [c for c in rooms.over_eps(built[0], radii) if c.name not in names]
+    return conditions
+
+
+def _split(manifest: Manifest, split: str) -> Manifest:
+    found = sorted(set(manifest.column("split")))
+    if split not in found:
+        raise ConfigError(
+            f"--split must be one of {', '.join(filter(None, found)) or 'none (no row has one)'}, got {split!r}"
+        )
+    return manifest.select(split=split)
+
+
+def _show(result: Evaluation) -> None:
+    table = Table(title=result.name)
+    columns = {
+        "both": "robust/both/frame_auc",
+        "fakes only": "robust/fakes_only/frame_auc",
+        "success": "attack_success_rate",
+    }
+    for title in ("condition", "AUC", "video AUC", *columns):
+        table.add_column(title)
+    for c in result.conditions:
+        frame, video = ("frame/auc", "video/auc") if c.attack is None else (columns["both"], "robust/both/video_auc")
+        cells = [_cell(c.metrics.get(key)) for key in (frame, video, *columns.values())]
+        table.add_row(c.name, *cells)
+    console.print(table)
+    for warning in result.warnings:
+        console.print(f"[bold]warning:[/bold] {escape(warning)}")
+
+
+def _cell(metric: Any) -> str:
+    if metric is None or metric.value is None:
+        return ""
+    interval = f" [{metric.low:.3f}, {metric.high:.3f}]" if metric.low is not None else ""
+    return escape(f"{metric.value:.3f}{interval}")

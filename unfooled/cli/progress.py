@@ -1,0 +1,38 @@
+"""Progress bars with time left, and the console that every command prints to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+console = Console(highlight=False)
+notes = Console(stderr=True, highlight=False)
+
+
+def bars() -> Progress:
+    """A progress display on stderr, so that stdout stays for results."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[info]}"),
+        console=notes,
+    )
+
+
+@contextmanager
+def bar(title: str, total: int | None = None) -> Iterator[Callable[[int, int | None], None]]:
+    """One bar; gives ``update(done, total)``."""
+    with bars() as display:
+        task = display.add_task(title, total=total, info="")
+
+        def update(done: int, total: int | None = None) -> None:
+            display.update(task, completed=done, **({"total": total} if total is not None else {}))
+
+        yield update

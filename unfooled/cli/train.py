@@ -1,0 +1,64 @@
+"""``unfooled train``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.progress import Progress
+
+from unfooled.cli.progress import bars, console
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A TOML recipe; see recipes/.")],
+    out: Annotated[Path, typer.Option(help="The run folder to write.")],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY.SUB=VALUE", help="Change a key of the recipe.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in --out stopped.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or auto.")] = None,
+) -> None:
+    """Train a detector as a recipe says; writes checkpoints, metrics, logs and a model card.
+
+    ```
+    unfooled train recipes/faces-afsl.toml --out runs/afsl
+    unfooled train recipes/faces-trades.toml --out runs/trades-b3 --set objective.beta=3 --set seed=1
+    unfooled train recipes/faces-afsl.toml --out runs/afsl --resume
+    tensorboard --logdir runs
+    ```
+    """
+    from unfooled import config
+
+    settings = config.load_recipe(recipe, set_ or [])
+    with bars() as display:
+        result = config.train(settings, out, resume=resume, device=device, progress=_Watch(display))
+    for warning in result.warnings:
+        console.print(f"[bold]warning:[/bold] {escape(warning)}")
+    console.print(f"best {_aucs(result.best)} (validation, epoch {result.best['epoch']}) -> {out}")
+    console.print(f"next: unfooled evaluate {out} --attack pgd")
+
+
+class _Watch:
+    """Shows a run under way: one bar with the terms of the last step, one line an epoch."""
+
+    def __init__(self, display: Progress) -> None:
+        self.display = display
+        self.task = display.add_task("training", total=None, info="")
+
+    def on_step(self, step: int, steps: int, terms: Mapping[str, float]) -> None:
+        info = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
+        self.display.update(self.task, completed=step, total=steps, info=escape(info))
+
+    def on_epoch(self, record: Mapping[str, Any]) -> None:
+        terms = "  ".join(f"{k} {v:.3f}" for k, v in record.items() if k in record.get("terms", ()) or k == "loss")
+        line = f"epoch {record['epoch']:>3}  {_aucs(record)}  eps {record['eps'] * 255:.2f}/255  {terms}"
+        self.display.console.print(line, highlight=False)
+
+
+def _aucs(record: Mapping[str, Any]) -> str:
+    named = {"val_clean_auc": "clean AUC", "val_robust_auc": "robust AUC"}
+    return "  ".join(f"{text} {record[key]:.3f}" for key, text in named.items() if record.get(key) is not None)

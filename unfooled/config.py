@@ -1,0 +1,278 @@
+"""Recipes: a TOML file that says only what differs from the defaults, and the objects that it stands for."""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tomlkit
+import torch
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+
+from unfooled import attacks, checkpoints, models, objectives
+from unfooled.attacks import Attack
+from unfooled.data.frames import Frames
+from unfooled.data.manifest import Manifest
+from unfooled.errors import ConfigError, suggest
+from unfooled.models.detector import Detector
+from unfooled.objectives import Objective
+from unfooled.randomness import seed_of
+from unfooled.registry import lookup
+from unfooled.registry import parse as parse_part
+from unfooled.training import FitResult, Progress, RunFolder, Settings, fit
+
+ELSEWHERE = {"epochs", "seed", "resume", "views", "fake_share", "validation_attack", "validation_limit"}
+
+
+class Section(BaseModel):
+    """A table of a recipe; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class DataSection(Section):
+    """[data]: ``manifest`` (path from the current directory), frame ``size``, ``augment`` in order of use, share of
+    fakes in a batch (``"data"``: as in the data set), ``views`` an epoch."""
+
+    manifest: str
+    size: int = 96
+    augment: list[str] = ["flip"]
+    fake_share: float | Literal["data"] = 0.5
+    views: int | None = None
+
+
+class Named(BaseModel):
+    """A name, and options of the part with that name."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return dict(self.__pydantic_extra__ or {})
+
+
+class DetectorSection(Named):
+    """[detector]: a name of ``models.DETECTORS`` and its options."""
+
+    name: str = "resnet"
+
+
+class ObjectiveSection(Named):
+    """[objective]: a name of ``objectives.OBJECTIVES`` and its options."""
+
+    name: str = "standard"
+
+
+class EvaluationSection(Section):
+    """[evaluation]: the adversary that chooses the best epoch on validation, and at most ``limit`` frames for it."""
+
+    attack: str = "pgd:eps=2/255,steps=10"
+    limit: int | None = None
+
+
+def _training_section() -> type[Section]:
+    hints: dict[str, Any] = typing.get_type_hints(Settings)
+    precision = hints["precision"]
+    hints["precision"] = Annotated[precision, BeforeValidator(str)]
+    own: dict[str, Any] = {f.name: (hints[f.name], f.default) for f in fields(Settings) if f.name not in ELSEWHERE}
+    return create_model("TrainingSection", __base__=Section, **own)
+
+
+if TYPE_CHECKING:
+    TrainingSection = Section
+else:
+    TrainingSection = _training_section()
+
+
+class Recipe(Section):
+    """A whole run: what to learn from, what to build, what to minimise, how long."""
+
+    epochs: int
+    seed: int = 0
+    init: str | None = None
+    data: DataSection
+    detector: DetectorSection = Field(default_factory=DetectorSection)
+    objective: ObjectiveSection = Field(default_factory=ObjectiveSection)
+    training: TrainingSection = Field(default_factory=TrainingSection)
+    evaluation: EvaluationSection = Field(default_factory=EvaluationSection)
+
+    @property
+    def eps(self) -> str | None:
+        """Linf radius of the evaluation's adversary, as written; what ``--attack pgd`` without eps takes."""
+        _, options = parse_part(self.evaluation.attack)
+        return options.get("eps") if options.get("norm", "linf") == "linf" else None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The objects of a recipe; ``notes`` are the manifest's warnings."""
+
+    detector: Detector
+    objective: Objective
+    train: Frames
+    validation: Frames
+    settings: Settings
+    notes: list[str]
+
+
+def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a TOML file, or of a run folder (its ``recipe.toml``).
+
+    Args:
+        path: paths inside the recipe start from the current directory, not from the file.
+        overrides: ``key.sub=value``; the value as in TOML, or plain text: ``objective.eps=4/255``.
+
+    Raises:
+        ConfigError: no such file, no TOML, an unknown key (with the nearest known one), or a value of a wrong kind.
+    """
+    path = Path(path)
+    path = path / "recipe.toml" if path.is_dir() else path
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"recipe {path} can not be read: {error.strerror}; see recipes/ for examples") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"recipe {path} is not TOML: {error}") from None
+    for override in overrides:
+        _override(values, override)
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"recipe {path}: {'; '.join(_reasons(error))}") from None
+    for section, known in _named(recipe).items():
+        for key in getattr(recipe, section).options:
+            if key not in known:
+                raise ConfigError(f"recipe {path}: unknown key {key!r} in [{section}]{suggest(key, known)}")
+    return recipe
+
+
+def dump(recipe: Recipe) -> str:
+    """The resolved recipe as TOML, defaults written out; ``load_recipe`` reads it back."""
+    values = recipe.model_dump()
+    for section, known in _named(recipe).items():
+        values[section] = {"name": values[section]["name"], **known, **values[section]}
+    return tomlkit.dumps(_without_none(values))
+
+
+def build(recipe: Recipe) -> Parts:
+    """The detector (fresh, or filled from ``init``), objective, frames and settings of a recipe.
+
+    Raises:
+        ConfigError: an option is not allowed.
+        CheckpointError: ``init`` does not fit the detector.
+        DataError: the manifest can not be read, leaks, or lacks a split.
+    """
+    objective = objectives.create(recipe.objective.name, **recipe.objective.options)
+    share = None if recipe.data.fake_share == "data" else recipe.data.fake_share
+    settings = Settings(
+        epochs=recipe.epochs,
+        seed=recipe.seed,
+        views=recipe.data.views,
+        fake_share=share,
+        validation_attack=None if recipe.evaluation.attack == "none" else build_attack(recipe.evaluation.attack),
+        validation_limit=recipe.evaluation.limit,
+        **recipe.training.model_dump(),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(recipe.seed, "init"))
+        detector = models.create(recipe.detector.name, **recipe.detector.options)
+    if recipe.init is not None:
+        detector = checkpoints.load(recipe.init, into=detector)
+    manifest = Manifest.read(recipe.data.manifest)
+    notes = manifest.check()
+    train = Frames(manifest.select(split="train"), recipe.data.size, recipe.data.augment, recipe.seed)
+    validation = Frames(manifest.select(split="validation"), recipe.data.size, seed=recipe.seed)
+    return Parts(detector, objective, train, validation, settings, notes)
+
+
+def train(
+    recipe: Recipe,
+    out: Path | str,
+    *,
+    resume: bool = False,
+    device: str | None = None,
+    progress: Progress | None = None,
+) -> FitResult:
+    """Run a recipe into a run folder.
+
+    Args:
+        out: a new folder, or with ``resume`` the folder of the run to go on with.
+        device: takes the place of the recipe's.
+    """
+    folder = RunFolder(Path(out))
+    folder.claim(resume)
+    parts = build(recipe)
+    settings = replace(parts.settings, resume=resume, device=parts.settings.device if device is None else device)
+    if not (folder.path / "recipe.toml").exists() or not resume:
+        folder.write("recipe.toml", dump(recipe))
+    for note in parts.notes:
+        folder.log(f"note: {note}")
+    return fit(parts.detector, parts.objective, parts.train, parts.validation, settings, folder.path, progress=progress)
+
+
+def build_attack(text: str, recipe_eps: str | float | None = None) -> Attack:
+    """An attack from ``pgd:eps=2/255,steps=10``, or ``transfer:surrogate=runs/standard,...``.
+
+    Args:
+        text: name and options; a transfer's surrogate is a checkpoint or run folder, from the current directory.
+        recipe_eps: Linf radius to take where the text names none.
+    """
+    name, options = parse_part(text)
+    parts: dict[str, Any] = dict(options)
+    if recipe_eps is not None and "eps" not in parts and parts.get("norm", "linf") == "linf":
+        parts["eps"] = recipe_eps
+    if isinstance(surrogate := parts.get("surrogate"), str):
+        parts["surrogate"] = checkpoints.load(surrogate)
+    return attacks.create(name, **parts)
+
+
+def _override(values: dict[str, Any], text: str) -> None:
+    key, equals, value = text.partition("=")
+    *sections, last = key.strip().split(".")
+    if not equals or not all([*sections, last]):
+        raise ConfigError(f"--set {text!r} must be KEY=VALUE or KEY.SUB=VALUE, such as objective.beta1=16")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"--set {text!r}: {section!r} is a value, not a section of the recipe")
+    try:
+        values[last] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        values[last] = value.strip()
+
+
+def _reasons(error: ValidationError) -> Iterable[str]:
+    sections: dict[str, type[Section]] = {"data": DataSection, "evaluation": EvaluationSection}
+    sections["training"] = TrainingSection
+    for problem in error.errors():
+        *where, key = (str(part) for part in problem["loc"] if isinstance(part, str))
+        known = (sections[where[0]] if where and where[0] in sections else Recipe).model_fields
+        section = f"[{where[0]}] " if where else ""
+        if problem["type"] == "extra_forbidden":
+            yield f"unknown key {key!r}{f' in [{where[0]}]' if where else ''}{suggest(key, known)}"
+        elif problem["type"] == "missing":
+            yield f"{section}{key} is missing; write it, or give it with --set {'.'.join([*where, key])}=..."
+        elif problem["type"] == "model_type":
+            yield f"{key} is a section, got {problem['input']!r}; write [{key}] and its keys below"
+        else:
+            yield f"{section}{key}: {problem['msg'].lower()}, got {problem['input']!r}"
+
+
+def _named(recipe: Recipe) -> dict[str, Mapping[str, Any]]:
+    """Options and defaults of the parts that a recipe names."""
+    make = lookup("detector", models.DETECTORS, recipe.detector.name)
+    options = {option: p.default for option, p in inspect.signature(make).parameters.items()}
+    return {"detector": options, "objective": objectives.defaults(recipe.objective.name)}
+
+
+def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {k: _without_none(v) if isinstance(v, Mapping) else v for k, v in values.items() if v is not None}
+    # TOML: plain keys come before tables.
+    return dict(sorted(kept.items(), key=lambda item: isinstance(item[1], dict)))

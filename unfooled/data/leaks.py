@@ -1,0 +1,73 @@
+"""What can be wrong with a manifest: leaks between splits, files that are not there, one-sided splits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from unfooled.data.schema import FAKE, SPLITS
+from unfooled.errors import DataError
+
+if TYPE_CHECKING:
+    from unfooled.data.manifest import Manifest
+
+
+def leak(manifest: Manifest, kind: str, columns: Sequence[str]) -> str | None:
+    """One line about the videos or people (``kind``, named in ``columns``) that occur in two splits, or None."""
+    split, names = manifest.codes("split")
+    of_split = np.array([n != "" for n in names] + [False])[split]
+    found: dict[str, set[str]] = {}
+    for column in columns:
+        codes, values = manifest.codes(column)
+        valid = of_split & (codes >= 0)
+        for pair in np.unique(codes[valid] * len(names) + split[valid]):
+            found.setdefault(values[pair // len(names)], set()).add(names[pair % len(names)])
+    leaks = sorted(value for value, where in found.items() if len(where) > 1)
+    if not leaks:
+        return None
+    examples = ", ".join(f"{v!r} in {' and '.join(sorted(found[v], key=SPLITS.index))}" for v in leaks[:3])
+    many = {"video": "videos", "person": "people"}[kind]
+    return f"leak: {len(leaks)} {kind if len(leaks) == 1 else many} in two splits, such as {examples}"
+
+
+def check_files(manifest: Manifest) -> None:
+    """Look for every file of a row that is not known to be missing; one listing a folder, so millions take seconds.
+
+    Raises:
+        DataError: a file is absent; with their number and the first.
+    """
+    wanted = manifest.table["path"].filter(pc.not_equal(manifest.table["status"].cast(pa.string()), "missing"))
+    folders = pc.unique(pc.replace_substring_regex(wanted, r"/?[^/]*$", "")).to_pylist()
+    there = [pa.array([], pa.string())]
+    for folder in folders:
+        try:
+            names = os.listdir(manifest.root / folder)  # noqa: PTH208 (a Path for every file would double the time)
+        except OSError:
+            continue
+        there.append(pa.array([f"{folder}/{n}" if folder else n for n in names], pa.string()))
+    missing = wanted.filter(pc.invert(pc.is_in(wanted, pa.chunked_array(there))))
+    if len(missing):
+        first = manifest.root / missing[0].as_py()
+        raise DataError(f"{len(missing)} of {len(wanted)} files are missing, the first is {first}; index again")
+
+
+def oddities(manifest: Manifest) -> list[str]:
+    """Warnings: a split of one class, rows without a split, rows that can not be read."""
+    warnings = []
+    label, (split, names) = manifest.column("label"), manifest.codes("split")
+    for code, name in enumerate(names):
+        present = np.unique(label[split == code])
+        if name and len(present) == 1:
+            warnings.append(f"split {name!r} holds only {'fakes' if present[0] == FAKE else 'reals'}")
+        if not name and len(present):
+            warnings.append(f"{int(np.sum(split == code))} rows belong to no split")
+    status, statuses = manifest.codes("status")
+    for code, name in enumerate(statuses):
+        if name != "ok" and (count := int(np.sum(status == code))):
+            warnings.append(f"{count} rows are {name}; they get no score")
+    return warnings

@@ -1,0 +1,100 @@
+"""A few faces before and after an attack, as small pictures inside the result."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from unfooled.metrics import sigmoid
+from unfooled.randomness import seed_of
+from unfooled.results import Example, Samples
+
+SIDE = 128
+NOTE = "synthetic test material made by unfooled"
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    order: tuple[bool, int]
+    row: int
+    x: Tensor
+    x_adv: Tensor
+    logit: float
+    logit_adv: float
+
+
+@dataclass
+class Gallery:
+    """Keeps the best candidates of each class while batches go by; the choice does not depend on their order.
+
+    Args:
+        samples: of the evaluation.
+        allowed: collections whose faces may be shown.
+        threshold: of the detector; flipped samples are preferred.
+        most: faces of each class.
+        seed: chooses among equals.
+    """
+
+    samples: Samples
+    allowed: tuple[str, ...]
+    threshold: float
+    most: int = 3
+    seed: int = 0
+    _kept: dict[int, list[_Candidate]] = field(default_factory=dict)
+
+    def see(self, rows: list[int], x: Tensor, x_adv: Tensor, logits: Tensor, logits_adv: Tensor) -> None:
+        """Look at one batch; ``rows`` are places in ``samples``, ``x`` are (B, 3, H, W) frames."""
+        if x.dim() != 4:
+            return
+        before, after = logits.tolist(), logits_adv.tolist()
+        for i, row in enumerate(rows):
+            if self.samples.collection[row] not in self.allowed:
+                continue
+            y = self.samples.label[row]
+            flipped = (before[i] > self.threshold) == (y == 1) != (after[i] > self.threshold)
+            order = (not flipped, seed_of(self.seed, "example", self.samples.id[row]))
+            kept = self._kept.setdefault(y, [])
+            if len(kept) < self.most or order < kept[-1].order:
+                pictures = x[i].detach().cpu().clone(), x_adv[i].detach().cpu().clone()
+                kept.append(_Candidate(order, row, *pictures, before[i], after[i]))
+                kept.sort(key=lambda c: c.order)
+                del kept[self.most :]
+
+    def examples(self) -> list[Example]:
+        """Fakes first, flipped ones first."""
+        return [self._example(c) for y in (1, 0) for c in self._kept.get(y, [])]
+
+    def _example(self, c: _Candidate) -> Example:
+        delta = c.x_adv - c.x
+        largest = float(delta.abs().max())
+        gain = 0.5 / largest if largest > 0 else 1.0
+        return Example(
+            id=self.samples.id[c.row],
+            label=self.samples.label[c.row],
+            manipulation=self.samples.manipulation[c.row],
+            x=picture(c.x),
+            x_adv=picture(c.x_adv),
+            difference=picture(0.5 + gain * delta),
+            amplification=gain,
+            score=float(sigmoid(c.logit)),
+            score_adv=float(sigmoid(c.logit_adv)),
+        )
+
+
+def picture(x: Tensor) -> str:
+    """A (3, H, W) image in [0, 1] as a PNG data URI, at most 128 pixels wide and high."""
+    pixels = (x.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image.thumbnail((SIDE, SIDE))
+    note = PngInfo()
+    note.add_text("Comment", NOTE)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True, pnginfo=note)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,288 @@
+"""Evaluate a detector under conditions: score every sample, attack every sample, measure, doubt, write down."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unfooled.attacks import Attack, Transfer, frozen
+from unfooled.checks import gradient_masking
+from unfooled.data.frames import Batch, Frames
+from unfooled.errors import ConfigError, DataError
+from unfooled.evaluation.conditions import Condition, with_clean
+from unfooled.evaluation.examples import Gallery
+from unfooled.evaluation.provenance import provenance as facts_of
+from unfooled.evaluation.samples import balanced_rows, samples_of
+from unfooled.evaluation.tables import Tables, people
+from unfooled.models.detector import Detector
+from unfooled.results import Check, ConditionResult, Evaluation, Samples
+from unfooled.threats import L2
+
+Array = NDArray[np.float64]
+Progress = Callable[[int, int], None]
+
+CHECKED = 32
+"""Samples of the gradient-masking checks: enough to show a blind attack, few enough to afford 20 attacks."""
+FEW_PEOPLE = 10
+
+
+def evaluate(
+    detector: Detector,
+    frames: Frames,
+    conditions: Sequence[Condition] = (),
+    *,
+    name: str = "detector",
+    batch_size: int = 64,
+    device: str | torch.device = "cpu",
+    workers: int = 0,
+    seed: int = 0,
+    limit: int | None = None,
+    checks: bool = True,
+    video_rule: str = "mean_logit",
+    replicates: int = 1000,
+    example_collections: Sequence[str] = ("london", "portraits"),
+    progress: Progress | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Evaluation:
+    """Metrics of ``detector`` on ``frames``, clean and under each condition, in float32.
+
+    Every sample is attacked once per condition, reals and fakes; the modes both, fakes_only and reals_only come from
+    mixing clean and attacked logits. The detector is left as it was found.
+
+    Args:
+        detector: any Detector; its ``threshold`` decides accuracy and success.
+        frames: the samples, both classes; images that do not decode are listed and get no score.
+        conditions: attacks; the clean condition is always run, first.
+        name: of the detector in tables.
+        batch_size: samples at a time; results do not depend on it.
+        device: ``cpu``, ``cuda``, ``cuda:1``.
+        workers: decoding processes.
+        seed: of the subset, the bootstrap and the choice of examples; each attack has its own.
+        limit: evaluate a balanced subset of so many samples, from as many people as possible; None means all.
+        checks: look for gradient masking on a subset; costs about 20 attacks on 32 samples.
+        video_rule: how frames make a video: ``mean_logit``, ``mean_probability``, ``max``.
+        replicates: of the bootstrap over people; 0 gives no intervals.
+        example_collections: only faces of these may be kept as pictures: persons of other collections did not
+            publish theirs for this.
+        progress: called with (done, total) samples, summed over conditions.
+        provenance: what the caller knows (recipe, checkpoint); kept in the result.
+
+    Raises:
+        DataError: a class is missing, no image decodes, or the detector answers NaN.
+        ConfigError: two conditions have one name, or an option is out of range.
+    """
+    ordered = with_clean(conditions)
+    everything = frames
+    if limit is not None:
+        rows = balanced_rows(frames.manifest, frames.rows, limit, seed)
+        frames = Frames(frames.manifest.take(rows), frames.size, seed=frames.seed)
+    tick = _Ticker(progress, len(ordered) * len(frames))
+    threshold = float(detector.threshold)
+    surrogates = [c.attack.surrogate for c in ordered if isinstance(c.attack, Transfer)]
+    with ExitStack() as stack:
+        for part in (detector, *surrogates):
+            stack.enter_context(placed(part, device))
+        scores: list[_Scores] = []
+        manifest_rows = samples_of(frames.manifest, np.arange(len(frames.manifest)))
+        for condition in ordered:
+            gallery = Gallery(manifest_rows, tuple(example_collections), threshold, seed=seed)
+            clean = scores[0].columns["logits"] if scores else None
+            batches = frames.test_loader(batch_size, workers)
+            scores.append(_score(detector, batches, condition, len(frames.manifest), device, gallery, clean, tick))
+        kept = np.flatnonzero(np.all([np.isfinite(s.columns["logits"]) for s in scores], axis=0))
+        samples = samples_of(frames.manifest, kept)
+        found = _doubt(detector, frames, kept, ordered, device, seed) if checks else []
+    tables = Tables(samples, threshold, video_rule, replicates, seed)
+    results = [_result(c, s, kept, scores[0], tables) for c, s in zip(ordered, scores, strict=True)]
+    facts = {
+        **facts_of(detector, str(device), seed),
+        "data_digest": frames.manifest.digest(),
+        "size": frames.size,
+        "limit": None if limit is None else {"asked": limit, "of": len(everything), "chosen": "balanced, by people"},
+        "seconds": {c.name: s.seconds for c, s in zip(ordered, scores, strict=True)},
+        **(provenance or {}),
+    }
+    unreadable = _unreadable(everything, frames)
+    return Evaluation(
+        name=name,
+        provenance=facts,
+        threshold=threshold,
+        video_rule=video_rule,
+        samples=samples,
+        conditions=results,
+        unreadable=unreadable,
+        checks=found,
+        warnings=[*_about(samples, unreadable), *(f.warning for f in found if f.warning)],
+    )
+
+
+@contextmanager
+def placed(detector: Detector, device: str | torch.device) -> Iterator[None]:
+    """The detector on ``device`` and in evaluation mode inside; both are put back after.
+
+    Raises:
+        ConfigError: there is no such device here.
+    """
+    home = next((p.device for p in detector.parameters()), detector.threshold.device)
+    try:
+        detector.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {str(device)!r} is not here: {str(error).splitlines()[0]}; use cpu") from None
+    try:
+        with frozen(detector):
+            yield
+    finally:
+        detector.to(home)
+
+
+@dataclass
+class _Ticker:
+    progress: Progress | None
+    total: int
+    done: int = 0
+
+    def __call__(self, count: int) -> None:
+        self.done += count
+        if self.progress is not None:
+            self.progress(self.done, self.total)
+
+
+@dataclass
+class _Scores:
+    """Columns over the rows of the manifest, nan where a row was never delivered."""
+
+    columns: dict[str, Array]
+    seconds: float = 0.0
+    gallery: Gallery | None = field(default=None)
+
+
+def _score(
+    detector: Detector,
+    batches: Any,
+    condition: Condition,
+    length: int,
+    device: str | torch.device,
+    gallery: Gallery,
+    clean: Array | None,
+    tick: _Ticker,
+) -> _Scores:
+    names = ("logits",) if condition.attack is None else ("logits", "png", "success", "distance", "l2", "queries")
+    columns = {name: np.full(length, np.nan) for name in names}
+    started = time.perf_counter()
+    for batch in batches:
+        rows = batch.index.numpy()
+        found, x_adv = _answer(detector, batch.to(device), condition.attack)
+        for name, values in found.items():
+            columns[name][rows] = values.double().cpu().numpy()
+        if bad := int(np.isnan(columns["logits"][rows]).sum()):
+            raise DataError(f"the detector answered NaN for {bad} of {len(rows)} inputs; its weights are broken")
+        if x_adv is not None and clean is not None:
+            before = torch.from_numpy(clean[rows])
+            gallery.see(rows.tolist(), batch.x, x_adv, before, found["logits"])
+        tick(len(rows))
+    return _Scores(columns, time.perf_counter() - started, gallery)
+
+
+def _answer(detector: Detector, batch: Batch, attack: Attack | None) -> tuple[dict[str, Tensor], Tensor | None]:
+    if attack is None:
+        with torch.no_grad():
+            return {"logits": detector(batch.x)}, None
+    adversarial = attack(detector, batch.x, batch.y)
+    with torch.no_grad():
+        png = detector((adversarial.x * 255).round() / 255)
+        l2 = L2(math.inf).distance(adversarial.x - batch.x)
+    found = {
+        "logits": adversarial.logits,
+        "png": png,
+        "success": adversarial.success,
+        "distance": adversarial.distance,
+        "l2": l2,
+        "queries": adversarial.queries,
+    }
+    return found, adversarial.x
+
+
+def _result(
+    condition: Condition, scores: _Scores, kept: NDArray[np.int64], clean: _Scores, tables: Tables
+) -> ConditionResult:
+    columns = {name: values[kept] for name, values in scores.columns.items()}
+    logits, attack = columns["logits"], condition.attack
+    if attack is None:
+        return ConditionResult(
+            name=condition.name, logits=logits.tolist(), seconds=scores.seconds, metrics=tables.clean(logits)
+        )
+    return ConditionResult(
+        name=condition.name,
+        attack=repr(attack),
+        eps=attack.threat.eps,
+        norm=type(attack.threat).__name__.lower(),
+        steps=_setting(attack, "steps"),
+        seed=_setting(attack, "seed"),
+        logits=logits.tolist(),
+        logits_png=columns["png"].tolist(),
+        success_share=float(columns["success"].mean()),
+        distance_median=float(np.median(columns["distance"])),
+        distance_max=float(columns["distance"].max()),
+        l2_median=float(np.median(columns["l2"])),
+        queries_mean=float(columns["queries"].mean()),
+        seconds=scores.seconds,
+        metrics=tables.attacked(clean.columns["logits"][kept], logits, columns["png"]),
+        examples=scores.gallery.examples() if scores.gallery else [],
+    )
+
+
+def _setting(attack: Attack, name: str) -> int | None:
+    inner = attack.attack if isinstance(attack, Transfer) else attack
+    value: int | None = getattr(inner, name, None)
+    return value
+
+
+def _doubt(
+    detector: Detector,
+    frames: Frames,
+    kept: NDArray[np.int64],
+    conditions: Sequence[Condition],
+    device: str | torch.device,
+    seed: int,
+) -> list[Check]:
+    attacks = [c.attack for c in conditions if c.attack is not None and 0 < c.attack.threat.eps < math.inf]
+    attack = next((a for a in attacks if not isinstance(a, Transfer)), attacks[0] if attacks else None)
+    if attack is None:
+        return []
+    surrogate = next((a.surrogate for a in attacks if isinstance(a, Transfer)), None)
+    chosen = Frames(frames.manifest.take(balanced_rows(frames.manifest, kept, CHECKED, seed)), frames.size)
+    batch = next(iter(chosen.test_loader(CHECKED))).to(device)
+    try:
+        findings = gradient_masking(detector, batch.x, batch.y, attack, surrogate=surrogate)
+    except ConfigError as error:
+        return [Check(name="gradients", attack=repr(attack), values={}, warning=str(error))]
+    return [Check(name=f.name, attack=repr(attack), values=dict(f.values), warning=f.warning) for f in findings]
+
+
+def _unreadable(everything: Frames, frames: Frames) -> list[str]:
+    manifest = everything.manifest
+    left_out = np.setdiff1d(np.arange(len(manifest)), everything.rows)
+    known = [f"{row['path']}: {row['status']}" for row in manifest.take(left_out).table.to_pylist()]
+    # Without the folder: a result travels, and where it was made is nobody's business.
+    return known + [reason.replace(f"{manifest.root}/", "") for _, reason in frames.unreadable]
+
+
+def _about(samples: Samples, unreadable: Sequence[str]) -> list[str]:
+    warnings = []
+    if unreadable:
+        warnings.append(f"{len(unreadable)} samples could not be read and have no score, such as {unreadable[0]}")
+    if "" in samples.identity:
+        unknown = samples.identity.count("")
+        warnings.append(f"{unknown} of {len(samples.id)} samples name no person: intervals count each video as one")
+    if (number := len(set(people(samples)))) < FEW_PEOPLE:
+        warnings.append(f"the intervals rest on {number} people only; they say little about others")
+    return warnings

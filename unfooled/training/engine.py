@@ -1,0 +1,47 @@
+"""Lightning Fabric and the optimiser as the settings want them."""
+
+from __future__ import annotations
+
+import torch
+from lightning_fabric import Fabric
+
+from unfooled.errors import ConfigError
+from unfooled.models.detector import Detector
+from unfooled.training.settings import Settings
+
+
+def make_fabric(settings: Settings) -> Fabric:
+    """Device, precision and processes.
+
+    Raises:
+        ConfigError: this machine does not have them.
+    """
+    device, _, number = settings.device.partition(":")
+    if device not in ("auto", "cpu", "cuda") or (number and not (device == "cuda" and number.isdigit())):
+        raise ConfigError(f"device must be auto, cpu, cuda or cuda:1, got {settings.device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device cuda is not there: no GPU, or a CPU build of PyTorch; write --device cpu")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if number and (settings.devices > 1 or int(number) >= torch.cuda.device_count()):
+        raise ConfigError(
+            f"device {settings.device} names one of {torch.cuda.device_count()} GPUs, devices is {settings.devices}; "
+            "write device = 'cuda' for several"
+        )
+    if settings.precision == "16-mixed" and device == "cpu":
+        raise ConfigError("precision 16-mixed needs a GPU; write bf16-mixed or 32")
+    # Several processes are started by Fabric from this very command line, or by torchrun.
+    return Fabric(
+        accelerator=device,
+        devices=[int(number)] if number else settings.devices,
+        strategy="auto" if settings.devices == 1 else "ddp",
+        precision="32-true" if settings.precision == "32" else settings.precision,
+    )
+
+
+def make_optimizer(detector: Detector, settings: Settings) -> torch.optim.Optimizer:
+    """SGD or Adam over what is not frozen; the loop sets the learning rate of each step."""
+    parameters = [p for p in detector.parameters() if p.requires_grad]
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=1.0, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(parameters, lr=1.0, momentum=settings.momentum, weight_decay=settings.weight_decay)
