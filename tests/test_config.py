@@ -157,6 +157,9 @@ def test_train_runs_resumes_and_starts_warm(path: Path, tmp_path: Path) -> None:
     assert train(recipe, out, resume=True).history == result.history
     with pytest.raises(ConfigError, match="--resume"):
         train(recipe, out)
+    with pytest.raises(ConfigError, match="write 8/255"):
+        train(load_recipe(path, ["objective.eps=8"]), tmp_path / "never")
+    assert not (tmp_path / "never").exists()
     with pytest.raises(ConfigError, match="beta1"):
         train(load_recipe(path, ["objective.beta1=2"]), out, resume=True)
     assert (out / "recipe.toml").read_text() == dump(recipe), "a refused resume keeps the recipe"

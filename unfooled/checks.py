@@ -86,13 +86,17 @@ def zero_gradients(detector: Detector, x: Tensor, y: Tensor, *, limit: float = 0
     return Finding("zero gradients", {"entries": entries, "samples": samples}, warning)
 
 
-def bce_underflow(detector: Detector, x: Tensor, y: Tensor) -> Finding:
-    """Share of samples whose logit is so large that the gradient of cross-entropy, sigmoid(z) - y, is exactly 0."""
+def bce_underflow(detector: Detector, x: Tensor, y: Tensor, *, limit: float = 0.5) -> Finding:
+    """Share of samples whose logit is so large that the gradient of cross-entropy, sigmoid(z) - y, is exactly 0.
+
+    Args:
+        limit: share above which to warn; a few confident samples are no sign of anything.
+    """
     with frozen(detector), torch.no_grad():
         logits = detector(x)
     share = (torch.sigmoid(logits.float()) == y).double().mean().item()
     warning = None
-    if share > 0:
+    if share > limit:
         warning = (
             f"on {share:.0%} of the samples the gradient of cross-entropy underflows to 0 (largest |logit|"
             f" {logits.abs().max().item():.3g}): attacks that ascend it see nothing there; ours ascend the logit itself"

@@ -24,7 +24,7 @@ from unfooled.objectives import Objective
 from unfooled.randomness import seed_of
 from unfooled.registry import lookup
 from unfooled.registry import parse as parse_part
-from unfooled.training import FitResult, Progress, RunFolder, Settings, fit
+from unfooled.training import FitResult, Progress, RunFolder, Settings, first_process, fit, place
 
 ELSEWHERE = {"epochs", "seed", "resume", "views", "fake_share", "validation_attack", "validation_limit"}
 
@@ -207,13 +207,18 @@ def train(
         device: takes the place of the recipe's.
     """
     folder = RunFolder(Path(out))
-    folder.claim(resume)
+    if first_process():
+        folder.check(resume)
     parts = build(recipe)
     settings = replace(parts.settings, resume=resume, device=parts.settings.device if device is None else device)
-    if not (folder.path / "recipe.toml").exists() or not resume:
-        folder.write("recipe.toml", dump(recipe))
-    for note in parts.notes:
-        folder.log(f"note: {note}")
+    place(settings)
+    if first_process():
+        folder.claim(resume)
+        # A resume with another recipe is refused by ``fit``; what the run was made with must stay.
+        if not resume or not (folder.path / "recipe.toml").exists():
+            folder.write("recipe.toml", dump(recipe))
+        for note in parts.notes:
+            folder.log(f"note: {note}")
     return fit(parts.detector, parts.objective, parts.train, parts.validation, settings, folder.path, progress=progress)
 
 

@@ -13,7 +13,10 @@ import pytest
 from unfooled.reports import render
 from unfooled.results import Comparison, Evaluation
 
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
 
 
 def missing(what: str) -> None:
@@ -78,10 +81,8 @@ def test_all_charts_are_drawn_and_tables_sort(visit: Callable[..., Any]) -> None
     assert charts > 20
     assert page.locator("[data-chart] svg").count() == charts
     assert page.evaluate("document.documentElement.dataset.drawn") == str(charts)
-    marks = (
-        "[...document.querySelectorAll('[data-chart] svg')].filter(s => s.querySelectorAll('path').length < 3).length"
-    )
-    assert page.evaluate(marks) == 0
+    marks = "[...document.querySelectorAll('[data-chart] svg')].map(s => s.querySelectorAll('path, line').length)"
+    assert min(page.evaluate(marks)) > 5
     assert page.evaluate("[...document.images].every(i => i.alt)")
 
     table = page.locator("#comparison table").first
@@ -99,18 +100,20 @@ def test_all_charts_are_drawn_and_tables_sort(visit: Callable[..., Any]) -> None
 
     page.locator("#roc summary").first.click()
     assert page.locator("#roc figure table").first.is_visible()
+    page.locator("[data-chart=overview] svg .mark-symbol path").first.hover(force=True)
+    assert "clean AUC" in page.locator("#vg-tooltip-element.visible").inner_text()
     page.locator("#overview-title").scroll_into_view_if_needed()
     page.locator("[data-chart=overview] svg path[aria-label], [data-chart=overview] svg .mark-symbol path").first.hover(
         force=True
     )
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+@pytest.mark.parametrize("width", [320, 1280])
 def test_nothing_overflows(visit: Callable[..., Any], width: int) -> None:
     page = visit(viewport={"width": width, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    wide = "[...document.querySelectorAll('[data-chart] svg')].filter(s => s.clientWidth > s.parentElement.clientWidth + 1).length"
-    assert page.evaluate(wide) == 0
+    charts = page.evaluate("[...document.querySelectorAll('[data-chart]')].map(c => [c.scrollWidth, c.clientWidth])")
+    assert all(inside <= outside + 1 for inside, outside in charts)
 
 
 def test_dark_screens_and_white_paper(visit: Callable[..., Any]) -> None:

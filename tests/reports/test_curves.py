@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ scores = st.lists(st.integers(-20, 20).map(lambda i: i / 4), min_size=4, max_siz
 
 
 def area(points: list[tuple[float, float]]) -> float:
-    return sum((c - a) * (b + d) / 2 for (a, b), (c, d) in zip(points, points[1:], strict=False))
+    return sum((c - a) * (b + d) / 2 for (a, b), (c, d) in pairwise(points))
 
 
 @given(scores, st.randoms(use_true_random=False))

@@ -100,14 +100,14 @@ def test_every_chart_has_words_and_numbers(html: str, page: Page) -> None:
 def test_every_section_says_what_it_means(html: str) -> None:
     sections = re.findall(r'<section id="(\w+)".*?</section>', html, re.DOTALL)
     assert sections == [
-        "summary", "warnings", "comparison", "differences", "roc", "eps", "manipulation", "collection", "checks", "faces",
-        "features", "training", "provenance", "words",
+        "summary", "warnings", "comparison", "differences", "roc", "eps", "manipulation", "collection", "checks",
+        "faces", "features", "training", "provenance", "words",
     ]  # fmt: skip
     assert html.count("What this means.") == len(sections) - 1
 
 
 def test_text_of_users_stays_text(make: Callable[..., Evaluation]) -> None:
-    evil = make("afsl").model_copy(deep=True)
+    evil = make("afsl", full=True).model_copy(deep=True)
     evil.name = EVIL
     evil.warnings = [EVIL]
     evil.provenance = {EVIL: {"recipe": EVIL}, "recipe": EVIL}
@@ -124,7 +124,7 @@ def test_text_of_users_stays_text(make: Callable[..., Evaluation]) -> None:
 
 
 def test_a_picture_must_be_a_picture(make: Callable[..., Evaluation]) -> None:
-    evil = make("at").model_copy(deep=True)
+    evil = make("at", full=True).model_copy(deep=True)
     good = evil.conditions[1].examples[0]
     evil.conditions[1].examples = [good, good.model_copy(update={"x": "https://example.org/x.png"})]
     html = render([evil])
@@ -134,7 +134,7 @@ def test_a_picture_must_be_a_picture(make: Callable[..., Evaluation]) -> None:
 
 def test_pictures_never_make_the_page_too_large(make: Callable[..., Evaluation]) -> None:
     large = "data:image/png;base64," + "A" * 400_000
-    heavy = make("at").model_copy(deep=True)
+    heavy = make("at", full=True).model_copy(deep=True)
     example = heavy.conditions[1].examples[0].model_copy(update={"x": large, "x_adv": large, "difference": large})
     heavy.conditions[1].examples = [example] * 8
     html = render([heavy])
@@ -164,9 +164,10 @@ def test_a_clean_evaluation_alone_is_a_report(make: Callable[..., Evaluation]) -
 
 def test_values_that_do_not_exist_do_not_break_it(make: Callable[..., Evaluation]) -> None:
     e = make("at").model_copy(deep=True)
+    nothing = {"value": None, "low": None, "high": None, "note": "n/a: one class"}
     for condition in e.conditions:
-        condition.metrics = {k: m.model_copy(update={"value": None, "low": None, "high": None, "note": "n/a: one class"})
-                             for k, m in condition.metrics.items()}  # fmt: skip
+        for name, found in condition.metrics.items():
+            condition.metrics[name] = found.model_copy(update=nothing)
     html = render([e])
     assert 'title="n/a: one class"' in html
     assert "NaN" not in next(s for s in Page(html).text["script"] if s.startswith('{"config"'))

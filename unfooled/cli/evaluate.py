@@ -100,10 +100,11 @@ def _of_run(
     detector = checkpoints.load(run)
     folder = run if run.is_dir() else run.parent
     recipe = config.load_recipe(folder) if (folder / "recipe.toml").exists() else None
-    if recipe is None and (data is None or size is None):
+    if recipe is not None:
+        data, size = data or Path(recipe.data.manifest), size or recipe.data.size
+    if data is None or size is None:
         raise ConfigError(f"{folder} has no recipe.toml; give --data MANIFEST and --size PIXELS")
-    manifest = Manifest.read(data or recipe.data.manifest)
-    frames = Frames(_split(manifest, chosen.pop("split")), size or recipe.data.size, seed=chosen["seed"])
+    frames = Frames(_split(Manifest.read(data), chosen.pop("split")), size, seed=chosen["seed"])
     chosen |= {
         "name": name or folder.name,
         "provenance": {"checkpoint": str(run), "recipe": config.dump(recipe) if recipe else None},

@@ -29,10 +29,16 @@ def bars() -> Progress:
 @contextmanager
 def bar(title: str, total: int | None = None) -> Iterator[Callable[[int, int | None], None]]:
     """One bar; gives ``update(done, total)``."""
-    with bars() as display:
-        task = display.add_task(title, total=total, info="")
+    display = bars()
+    task = display.add_task(title, total=total, info="")
 
-        def update(done: int, total: int | None = None) -> None:
-            display.update(task, completed=done, **({"total": total} if total is not None else {}))
+    def update(done: int, total: int | None = None) -> None:
+        # The bar appears with the first step: a command that is refused shows its one line and nothing else.
+        display.start()
+        display.update(task, completed=done, total=total)
 
+    try:
         yield update
+    finally:
+        if display.live.is_started:
+            display.stop()

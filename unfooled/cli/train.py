@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.progress import Progress
 
 from unfooled.cli.progress import bars, console
+
+SHOWN = ("loss", "bce", "bce_adv", "kl", "dcl", "asl", "srl", "cos_real_fake", "cos_adv", "cos_weight")
 
 
 def train(
@@ -32,10 +33,16 @@ def train(
     ```
     """
     from unfooled import config
+    from unfooled.training import first_process
 
     settings = config.load_recipe(recipe, set_ or [])
-    with bars() as display:
-        result = config.train(settings, out, resume=resume, device=device, progress=_Watch(display))
+    watch = _Watch()
+    try:
+        result = config.train(settings, out, resume=resume, device=device, progress=watch)
+    finally:
+        watch.close()
+    if not first_process():
+        return
     for warning in result.warnings:
         console.print(f"[bold]warning:[/bold] {escape(warning)}")
     console.print(f"best {_aucs(result.best)} (validation, epoch {result.best['epoch']}) -> {out}")
@@ -45,18 +52,24 @@ def train(
 class _Watch:
     """Shows a run under way: one bar with the terms of the last step, one line an epoch."""
 
-    def __init__(self, display: Progress) -> None:
-        self.display = display
-        self.task = display.add_task("training", total=None, info="")
+    def __init__(self) -> None:
+        self.display = bars()
+        self.task = self.display.add_task("training", total=None, info="")
 
     def on_step(self, step: int, steps: int, terms: Mapping[str, float]) -> None:
+        # The bar appears with the first step: a recipe that is refused shows its one line and nothing else.
+        self.display.start()
         info = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
         self.display.update(self.task, completed=step, total=steps, info=escape(info))
 
     def on_epoch(self, record: Mapping[str, Any]) -> None:
-        terms = "  ".join(f"{k} {v:.3f}" for k, v in record.items() if k in record.get("terms", ()) or k == "loss")
+        terms = "  ".join(f"{k} {record[k]:.3f}" for k in SHOWN if record.get(k) is not None)
         line = f"epoch {record['epoch']:>3}  {_aucs(record)}  eps {record['eps'] * 255:.2f}/255  {terms}"
-        self.display.console.print(line, highlight=False)
+        self.display.console.print(line, highlight=False, soft_wrap=True)
+
+    def close(self) -> None:
+        if self.display.live.is_started:
+            self.display.stop()
 
 
 def _aucs(record: Mapping[str, Any]) -> str:

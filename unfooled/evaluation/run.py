@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from unfooled.data.frames import Batch, Frames
 from unfooled.errors import ConfigError, DataError
 from unfooled.evaluation.conditions import Condition, with_clean
 from unfooled.evaluation.examples import Gallery
+from unfooled.evaluation.projection import FeatureSpace
 from unfooled.evaluation.provenance import provenance as facts_of
 from unfooled.evaluation.samples import balanced_rows, samples_of
 from unfooled.evaluation.tables import Tables, people
@@ -33,6 +34,8 @@ Progress = Callable[[int, int], None]
 CHECKED = 32
 """Samples of the gradient-masking checks: enough to show a blind attack, few enough to afford 20 attacks."""
 FEW_PEOPLE = 10
+DRAWN = 120
+"""Samples of the picture of the feature space: more would only hide each other."""
 
 
 def evaluate(
@@ -92,12 +95,17 @@ def evaluate(
         for part in (detector, *surrogates):
             stack.enter_context(placed(part, device))
         scores: list[_Scores] = []
-        manifest_rows = samples_of(frames.manifest, np.arange(len(frames.manifest)))
+        every = np.arange(len(frames.manifest))
+        manifest_rows = samples_of(frames.manifest, every)
+        drawn = balanced_rows(frames.manifest, every, DRAWN, seed)
         for condition in ordered:
             gallery = Gallery(manifest_rows, tuple(example_collections), threshold, seed=seed)
             clean = scores[0].columns["logits"] if scores else None
             batches = frames.test_loader(batch_size, workers)
-            scores.append(_score(detector, batches, condition, len(frames.manifest), device, gallery, clean, tick))
+            space = FeatureSpace(drawn)
+            scores.append(
+                _score(detector, batches, condition, len(frames.manifest), device, gallery, space, clean, tick)
+            )
         kept = np.flatnonzero(np.all([np.isfinite(s.columns["logits"]) for s in scores], axis=0))
         samples = samples_of(frames.manifest, kept)
         found = _doubt(detector, frames, kept, ordered, device, seed) if checks else []
@@ -162,7 +170,8 @@ class _Scores:
 
     columns: dict[str, Array]
     seconds: float = 0.0
-    gallery: Gallery | None = field(default=None)
+    gallery: Gallery | None = None
+    space: FeatureSpace | None = None
 
 
 def _score(
@@ -172,6 +181,7 @@ def _score(
     length: int,
     device: str | torch.device,
     gallery: Gallery,
+    space: FeatureSpace,
     clean: Array | None,
     tick: _Ticker,
 ) -> _Scores:
@@ -180,7 +190,8 @@ def _score(
     started = time.perf_counter()
     for batch in batches:
         rows = batch.index.numpy()
-        found, x_adv = _answer(detector, batch.to(device), condition.attack)
+        there = batch.to(device)
+        found, x_adv = _answer(detector, there, condition.attack)
         for name, values in found.items():
             columns[name][rows] = values.double().cpu().numpy()
         if bad := int(np.isnan(columns["logits"][rows]).sum()):
@@ -188,8 +199,9 @@ def _score(
         if x_adv is not None and clean is not None:
             before = torch.from_numpy(clean[rows])
             gallery.see(rows.tolist(), batch.x, x_adv, before, found["logits"])
+            space.see(detector, rows.tolist(), there.x, x_adv)
         tick(len(rows))
-    return _Scores(columns, time.perf_counter() - started, gallery)
+    return _Scores(columns, time.perf_counter() - started, gallery, space)
 
 
 def _answer(detector: Detector, batch: Batch, attack: Attack | None) -> tuple[dict[str, Tensor], Tensor | None]:
@@ -237,6 +249,7 @@ def _result(
         seconds=scores.seconds,
         metrics=tables.attacked(clean.columns["logits"][kept], logits, columns["png"]),
         examples=scores.gallery.examples() if scores.gallery else [],
+        projection=scores.space.projection(kept) if scores.space else None,
     )
 
 

@@ -104,7 +104,18 @@ def _training(run: Run) -> Group | None:
     keys = dict.fromkeys(
         k for r in records for k, v in r.items() if isinstance(v, float | int) and not isinstance(v, bool)
     )
-    aside = {"epoch", "eps", "lr", "seconds", "step", "steps", "epoch_seconds", "images_per_second", "gradient_norm"}
+    aside = {
+        "epoch",
+        "eps",
+        "lr",
+        "seconds",
+        "step",
+        "steps",
+        "epoch_seconds",
+        "images_per_second",
+        "grad_norm",
+        "score",
+    }
     panels = {
         LOSSES: [k for k in keys if k not in aside and not k.startswith(("cos_", "val", "lr"))],
         AUCS: [k for k in keys if k.startswith("val") and "auc" in k],

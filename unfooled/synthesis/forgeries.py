@@ -115,7 +115,7 @@ class Deepfakes(Manipulation):
         size = len(target.image)
         decoded = self.eigenfaces.reconstruct(patch(donor))
         face = carry(decoded, PATCH_SHAPE, target.shape, size)
-        boxed, feather, amount = rng.random() < 0.4, rng.uniform(0.10, 0.22), rng.uniform(0.75, 1.0)
+        boxed, feather, amount = rng.random() < 0.4, rng.uniform(0.10, 0.22), rng.uniform(0.8, 1.0)
         outline = box_points(target.shape) if boxed else face_points(target.shape, forehead=0.05)
         hard = _inside(outline, target)
         mask = soften(hard, feather * eye_distance(target.shape))
@@ -132,11 +132,10 @@ class Face2Face(Manipulation):
     """
 
     def face(self, target: Portrait, donor: Portrait, rng: Generator, strength: float) -> tuple[Float, Float]:
-        size = len(target.image)
         wanted = expression(target.shape, donor.shape, grimace(rng, least=0.6))
         face = pull(_pixels(target), target.shape, target.shape + strength * wanted)
-        gain, shade = rng.uniform(0.965, 1.035, 3), rng.uniform(-4, 4)
-        face += np.float32(strength) * (coarsen(face, rng.uniform(1.2, 1.55)) - face)
+        gain, shade = rng.uniform(0.98, 1.02, 3), rng.uniform(-5, 5)
+        face += np.float32(strength) * (coarsen(face, rng.uniform(1.3, 1.7)) - face)
         face *= (1 + strength * (gain - 1)).astype(np.float32)
         face += np.float32(strength * shade)
         hard = _inside(face_points(target.shape, forehead=0.1), target)
@@ -154,8 +153,8 @@ class FaceSwap(Manipulation):
     def face(self, target: Portrait, donor: Portrait, rng: Generator, strength: float) -> tuple[Float, Float]:
         size = len(target.image)
         face = carry(_pixels(donor), donor.shape, target.shape, size)
-        face = coarsen(face, rng.uniform(1.2, 1.5))
-        amount, feather, forehead = rng.uniform(0.6, 0.9), rng.uniform(0.04, 0.12), rng.uniform(0.0, 0.15)
+        face = coarsen(face, rng.uniform(1.3, 1.7))
+        amount, feather, forehead = rng.uniform(0.75, 0.95), rng.uniform(0.05, 0.13), rng.uniform(0.0, 0.15)
         hard = _inside(face_points(target.shape, forehead), target)
         face = match_colour(face, _pixels(target), hard, amount)
         return face, soften(hard, feather * eye_distance(target.shape)) * np.float32(strength)
@@ -169,7 +168,6 @@ class NeuralTextures(Manipulation):
     """
 
     def face(self, target: Portrait, donor: Portrait, rng: Generator, strength: float) -> tuple[Float, Float]:
-        size = len(target.image)
         wanted = expression(target.shape, donor.shape, grimace(rng, least=0.4))
         moved = pull(_pixels(target), target.shape, target.shape + strength * wanted)
         factor = rng.uniform(1.6, 2.4) * eye_distance(target.shape) / 40
@@ -187,7 +185,7 @@ class SelfBlended(Manipulation):
     """Two differently augmented copies of one face, blended with a deformed soft mask.
 
     Source: arXiv:2204.08376. Deviation: the copy outside of the mask stays as it is, because there a fake must
-    equal the real.
+    equal the real; a blend ratio of .25 or .5 is never drawn.
     """
 
     of_itself: ClassVar[bool] = True
@@ -195,7 +193,7 @@ class SelfBlended(Manipulation):
     def face(self, target: Portrait, donor: Portrait, rng: Generator, strength: float) -> tuple[Float, Float]:
         size, unit = len(donor.image), eye_distance(donor.shape)
         face = self._recolour(_pixels(donor), rng, strength)
-        detail = coarsen(face, rng.uniform(1.4, 2.4))
+        detail = coarsen(face, rng.uniform(1.6, 2.4))
         sharpen = rng.random() < 0.35
         face = face + np.float32(strength) * ((face - detail) * np.float32(0.8) if sharpen else detail - face)
         angle, grow = rng.uniform(-3, 3), rng.uniform(0.97, 1.05)
@@ -205,12 +203,12 @@ class SelfBlended(Manipulation):
         back = cv2.invertAffineTransform(turn)
         where = grid(size) @ back[:, :2].T + back[:, 2]
         face = sample(face, where.astype(np.float32))
-        ratio = rng.choice([0.5, 0.75, 1.0, 1.0, 1.0])
+        ratio = rng.choice([0.75, 1.0, 1.0, 1.0])
         return face, self._mask(target, rng) * np.float32(strength * ratio)
 
     @staticmethod
     def _recolour(image: Float, rng: Generator, strength: float) -> Float:
-        shift, gain, bright = rng.uniform(-5, 5, 3), rng.uniform(0.93, 1.07), rng.uniform(-6, 6)
+        shift, gain, bright = rng.uniform(-6, 6, 3), rng.uniform(0.92, 1.08), rng.uniform(-8, 8)
         changed = (image - 128) * gain + 128 + shift + bright
         return np.asarray(np.clip(image + strength * (changed - image), 0, 255), np.float32)
 

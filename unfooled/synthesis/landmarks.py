@@ -84,7 +84,7 @@ def shape_from(points: Points, bend: bool = True) -> Points:
     Args:
         points: (5, 2) in the order of ``five_of``, or (68, 2); pixels.
         bend: after the similarity transform, also pull eyes, nose and mouth onto the five points; the pull
-            fades with a Gaussian of half an eye distance, so the jaw stays that of the mean face. False: the
+            fades with a Gaussian of a third of the eye distance, so the jaw stays that of the mean face. False: the
             plain similarity transform of the mean face.
 
     Raises:
@@ -98,7 +98,7 @@ def shape_from(points: Points, bend: bool = True) -> Points:
     if not bend:
         return shape
     own = five_of(shape)
-    width = 0.5 * eye_distance(shape)
+    width = 0.35 * eye_distance(shape)
 
     def near(p: Points) -> Points:
         return np.asarray(np.exp(-((p[:, None] - own[None]) ** 2).sum(-1) / (2 * width**2)))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+
 import torch
 from lightning_fabric import Fabric
 
@@ -10,17 +13,19 @@ from unfooled.models.detector import Detector
 from unfooled.training.settings import Settings
 
 
-def make_fabric(settings: Settings) -> Fabric:
-    """Device, precision and processes.
+def place(settings: Settings) -> tuple[str, int | None]:
+    """``("cuda", 1)`` for ``cuda:1``, ``("cpu", None)`` for ``auto`` without a GPU.
 
     Raises:
-        ConfigError: this machine does not have them.
+        ConfigError: this machine does not have what the settings ask for.
     """
     device, _, number = settings.device.partition(":")
     if device not in ("auto", "cpu", "cuda") or (number and not (device == "cuda" and number.isdigit())):
         raise ConfigError(f"device must be auto, cpu, cuda or cuda:1, got {settings.device!r}")
     if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device cuda is not there: no GPU, or a CPU build of PyTorch; write --device cpu")
+        raise ConfigError(
+            f"device {settings.device} is not there: no GPU, or a CPU build of PyTorch; write --device cpu"
+        )
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if number and (settings.devices > 1 or int(number) >= torch.cuda.device_count()):
@@ -30,13 +35,30 @@ def make_fabric(settings: Settings) -> Fabric:
         )
     if settings.precision == "16-mixed" and device == "cpu":
         raise ConfigError("precision 16-mixed needs a GPU; write bf16-mixed or 32")
+    return device, int(number) if number else None
+
+
+def make_fabric(settings: Settings) -> Fabric:
+    """Device, precision and processes.
+
+    Raises:
+        ConfigError: this machine does not have them.
+    """
+    device, number = place(settings)
+    # Its notes on standard error would tear a progress bar apart; its warnings still come through.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     # Several processes are started by Fabric from this very command line, or by torchrun.
     return Fabric(
         accelerator=device,
-        devices=[int(number)] if number else settings.devices,
+        devices=settings.devices if number is None else [number],
         strategy="auto" if settings.devices == 1 else "ddp",
         precision="32-true" if settings.precision == "32" else settings.precision,
     )
+
+
+def first_process() -> bool:
+    """Whether this process is the one that writes and speaks; the others are started with a LOCAL_RANK above 0."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def make_optimizer(detector: Detector, settings: Settings) -> torch.optim.Optimizer:

@@ -41,16 +41,23 @@ class RunFolder:
     def state(self) -> Path:
         return self.path / "state.pt"
 
-    def claim(self, resume: bool) -> None:
-        """Make the folder; a folder with another run in it is refused unless that run is to go on.
+    def check(self, resume: bool) -> None:
+        """Refuse a folder with a run in it, unless that run is to go on.
 
         Raises:
-            ConfigError: the folder holds a run and ``resume`` is False, or it can not be made.
+            ConfigError: the folder holds a run and ``resume`` is False.
         """
-        if not resume and any(
-            (self.path / name).exists() for name in ("state.pt", "metrics.jsonl", "best.safetensors")
-        ):
+        files = (self.best, self.state, self.path / "metrics.jsonl")
+        if not resume and any(file.exists() for file in files):
             raise ConfigError(f"{self.path} holds a run already; go on with --resume or choose another --out")
+
+    def claim(self, resume: bool) -> None:
+        """``check``, then make the folder.
+
+        Raises:
+            ConfigError: it holds a run, or it can not be made.
+        """
+        self.check(resume)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:

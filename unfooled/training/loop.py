@@ -22,7 +22,7 @@ from unfooled.errors import ConfigError, DataError, TrainingError
 from unfooled.models.detector import Detector
 from unfooled.objectives import Objective
 from unfooled.training.card import model_card
-from unfooled.training.engine import make_fabric, make_optimizer
+from unfooled.training.engine import first_process, make_fabric, make_optimizer
 from unfooled.training.folder import Record, RunFolder
 from unfooled.training.settings import Settings
 from unfooled.training.signatures import failure_signatures
@@ -81,7 +81,7 @@ def fit(
         if len(np.unique(frames.labels)) < 2:
             raise DataError(f"the {name} rows hold one class only; training needs real and fake rows in both splits")
     folder, fabric = RunFolder(Path(out)), make_fabric(settings)
-    if fabric.global_rank == 0:
+    if first_process():
         folder.claim(settings.resume)
     fabric.launch()
     cuda = [fabric.device] if fabric.device.type == "cuda" else []
