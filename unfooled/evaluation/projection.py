@@ -31,7 +31,7 @@ class FeatureSpace:
         if chosen:
             with torch.no_grad():
                 both = torch.cat([detector.features(x[chosen]), detector.features(x_adv[chosen])])
-            self.pairs.append(both.double().cpu().unflatten(0, (2, -1)))
+            self.pairs.append(both.double().cpu().reshape(2, len(chosen), -1))
             self.rows += [rows[k] for k in chosen]
 
     def projection(self, kept: NDArray[np.int64]) -> Projection | None:
