@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from unfooled import models, objectives
 from unfooled.attacks import PGD
 from unfooled.errors import ConfigError
-from unfooled.losses import adversarial_similarity, binary_kl, logit_adjusted_bce, similarity_regularization
+from unfooled.losses import adversarial_similarity, binary_kl, logit_adjusted_bce
 from unfooled.models import Detector
 from unfooled.objectives import AFSL, OBJECTIVES, AdversarialTraining, Objective, Robust, Standard, Trades
 from unfooled.registry import summary
@@ -147,10 +147,7 @@ def test_no_adversary_is_the_clean_limit_at_the_price_of_one_forward(
     assert clean.eps == 0
     terms = clean(detector, x, y)
     assert rows == [len(x)]
-    features = detector.features(x)
-    expected = logit_adjusted_bce(detector.classify(features), y, 0.7)
-    if name == "afsl":
-        expected = expected + 0.1 * similarity_regularization(features, y)
+    expected = logit_adjusted_bce(detector(x), y, 0.7)
     torch.testing.assert_close(total(terms), expected)
 
 
@@ -164,7 +161,13 @@ def test_scaled_shrinks_radius_and_step(name: str) -> None:
     assert half.attack.step_size == pytest.approx(1 / 255)
     assert objective.scaled(1) == objective
     assert Standard().scaled(0.5) == Standard()
-    assert replace(objective, attack=None).scaled(0.5) == replace(objective, attack=None)
+    assert replace(objective, attack=None).scaled(1) == replace(objective, attack=None)
+
+
+def test_the_dissimilarity_of_afsl_grows_with_eps() -> None:
+    objective = AFSL(beta1=16, beta2=2)
+    assert objective.scaled(0.25) == replace(objective.scaled(0.25), beta1=16, beta2=0.5)
+    assert AFSL(beta2=2).scaled(0).beta2 == 0
 
 
 @pytest.mark.parametrize("name", ROBUST)

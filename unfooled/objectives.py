@@ -172,6 +172,9 @@ class AFSL(Robust):
             sampler lines them up, which ours does not promise) | ``relu`` (all, negative cosines count 0).
         adversary: ascends ``bce`` of the raw logit | 1 - cos to the clean ``features`` | ``both``.
 
+    ``scaled`` lets beta2 grow with eps, so its clean limit is the undefended objective: from scratch, L_srl with a
+    beta2 that keeps real and fake apart under attack stops the detector from learning anything.
+
     Source: arXiv:2403.08806. Deviation: the adversary's ``bce`` is the margin (the same attack for one logit, without
     underflow); what the paper leaves open is a switch.
     """
@@ -181,6 +184,9 @@ class AFSL(Robust):
     stop_gradient: bool = False
     pairs: Pairs = "all"
     adversary: Literal["bce", "features", "both"] = "bce"
+
+    def scaled(self, fraction: float) -> Self:
+        return replace(super().scaled(fraction), beta2=self.beta2 * fraction)
 
     def __call__(self, detector: Detector, x: Tensor, y: Tensor) -> Terms:
         if self.attack is None:

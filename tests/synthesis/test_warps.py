@@ -93,6 +93,13 @@ def test_matched_colours_have_the_wanted_mean(portrait: Make) -> None:
     np.testing.assert_allclose(match_colour(a, b, mask, 0.0), a, atol=0.6)
 
 
+def test_colours_matched_to_a_grey_picture_are_grey(portrait: Make) -> None:
+    colourful = portrait(1).image.astype(np.float32)
+    grey = np.repeat(portrait(2).image[..., :1], 3, 2).astype(np.float32)
+    matched = match_colour(colourful, grey, polygon(face_points(portrait(1).shape), 96))
+    assert np.ptp(matched, axis=2).max() < 1
+
+
 def test_coarsen_loses_detail_only() -> None:
     flat = np.full((48, 48, 3), 90, np.float32)
     np.testing.assert_allclose(coarsen(flat, 2.0), flat, atol=1e-3)

@@ -30,7 +30,7 @@ def forge(
     strength: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="0 leaves the photograph as it is, 1 is the full forgery.")
     ] = 1.0,
-    size: Annotated[int, typer.Option(min=32, help="Height and width of the written faces, in pixels.")] = 128,
+    size: Annotated[int, typer.Option(min=32, help="Height and width of the written faces, in pixels.")] = 96,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes; default: one a core.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a folder that is not empty.")] = False,

@@ -78,7 +78,7 @@ def forge(
     manipulations: Sequence[str] | None = None,
     per_image: int = 1,
     strength: float = 1.0,
-    size: int = 128,
+    size: int = 96,
     seed: int = 0,
     workers: int | None = None,
     force: bool = False,
@@ -145,7 +145,7 @@ def _check(out: Path, per_image: int, strength: float, size: int, force: bool) -
     if not 0 <= strength <= 1:
         raise ConfigError(f"strength must be in [0, 1], got {strength:g}; write 1 for the full forgery")
     if size < 32:
-        raise ConfigError(f"size must be >= 32 pixels, got {size}; write 128")
+        raise ConfigError(f"size must be >= 32 pixels, got {size}; write 96")
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         if not force:
             raise ConfigError(f"{out} is not empty; choose a new folder or say --force (force=True) to replace it")

@@ -139,7 +139,8 @@ def match_colour(image: Float, like: Float, mask: Float, amount: float = 1.0) ->
         mask: (S, S) weights >= 0, somewhere > 0.
         amount: 0 leaves the colours, 1 matches them.
 
-    Source: colour transfer (Reinhard et al. 2001). Deviation: CIE Lab; the change of spread is kept in [.7, 1.4].
+    Source: colour transfer (Reinhard et al. 2001). Deviation: CIE Lab; the spread grows by at most 1.4,
+    and that of lightness shrinks to no less than .7.
     """
     weight = (mask / mask.sum())[..., None]
 
@@ -149,7 +150,8 @@ def match_colour(image: Float, like: Float, mask: Float, amount: float = 1.0) ->
 
     lab = _lab(image)
     (mean, spread), (mean_to, spread_to) = moments(lab), moments(_lab(like))
-    gain = np.clip(spread_to / np.maximum(spread, 1e-3), 0.7, 1.4)
+    # No lower limit for the two colour channels: a grey photograph must stay grey.
+    gain = np.clip(spread_to / np.maximum(spread, 1e-3), np.array([0.7, 0, 0], np.float32), np.float32(1.4))
     matched = lab + np.float32(amount) * ((lab - mean) * gain + mean_to - lab)
     return np.asarray(cv2.cvtColor(matched.astype(np.float32), cv2.COLOR_LAB2RGB) * 255, np.float32)
 
