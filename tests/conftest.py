@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from unfooled.models.detector import Detector, LinearHead
 from unfooled.synthesis.landmarks import MEAN_SHAPE, Points, five_of
-from unfooled.synthesis.portraits import Portrait
+from unfooled.synthesis.photographs import Portrait
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 OWN_GOLDEN = Path(__file__).parent / "golden"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from unfooled.errors import ConfigError, DataError
 from unfooled.synthesis.casting import FEWEST, FOLDS, Person, cast, check_rounds, circle, pairs
 from unfooled.synthesis.landmarks import MEAN_SHAPE
-from unfooled.synthesis.portraits import Photograph
+from unfooled.synthesis.photographs import Photograph
 
 
 def photographs(**collections: int) -> list[Photograph]:

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from unfooled.synthesis.eigenfaces import PATCH, PATCH_SHAPE, Eigenfaces, patch
-from unfooled.synthesis.portraits import Portrait
+from unfooled.synthesis.photographs import Portrait
 
 
 def test_patches_have_the_face_inside(portrait: Callable[..., Portrait]) -> None:

@@ -12,7 +12,7 @@ from unfooled.errors import ConfigError, DataError
 from unfooled.registry import summary
 from unfooled.synthesis.eigenfaces import patch
 from unfooled.synthesis.forgeries import MANIPULATIONS, Deepfakes, Manipulation, SelfBlended
-from unfooled.synthesis.portraits import Portrait, read_photographs
+from unfooled.synthesis.photographs import Portrait, read_photographs
 from unfooled.synthesis.warps import face_points, polygon
 
 Make = Callable[..., Portrait]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from unfooled.synthesis.portraits import Portrait
+from unfooled.synthesis.photographs import Portrait
 from unfooled.synthesis.warps import (
     blend,
     box_points,

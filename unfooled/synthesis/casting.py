@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 
 from unfooled.errors import ConfigError, DataError
-from unfooled.synthesis.portraits import Photograph
+from unfooled.synthesis.photographs import Photograph
 
 FOLDS = 5
 FEWEST = 9

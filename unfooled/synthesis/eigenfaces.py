@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unfooled.synthesis.landmarks import MEAN_SHAPE, Points
-from unfooled.synthesis.portraits import Portrait
+from unfooled.synthesis.photographs import Portrait
 from unfooled.synthesis.warps import Float, carry
 
 PATCH = 96

@@ -28,7 +28,7 @@ from unfooled.registry import lookup
 from unfooled.synthesis.casting import FEWEST, FOLDS, Person, cast, check_rounds, pairs
 from unfooled.synthesis.eigenfaces import patch
 from unfooled.synthesis.forgeries import MANIPULATIONS, Deepfakes, Manipulation
-from unfooled.synthesis.portraits import Image, Portrait, read_photographs
+from unfooled.synthesis.photographs import Image, Portrait, read_photographs
 from unfooled.synthesis.warps import face_points, polygon
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from unfooled.errors import ConfigError, DataError
 from unfooled.synthesis.eigenfaces import PATCH_SHAPE, Eigenfaces, patch
 from unfooled.synthesis.expressions import expression, grimace
 from unfooled.synthesis.landmarks import Points, eye_distance
-from unfooled.synthesis.portraits import Image, Portrait
+from unfooled.synthesis.photographs import Image, Portrait
 from unfooled.synthesis.warps import (
     Float,
     blend,

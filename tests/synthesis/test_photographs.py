@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from unfooled.errors import DataError
-from unfooled.synthesis.portraits import read_photographs
+from unfooled.synthesis.photographs import read_photographs
 
 Album = Callable[..., Path]
 FIVE = "30 40 60 40 45 55 32 70 58 70"
