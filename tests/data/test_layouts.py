@@ -149,7 +149,7 @@ def test_without_split_lists_it_says_so_or_reads_unsplit(tmp_path: Path) -> None
     put(tmp_path, real("000"))
     with pytest.raises(DataError, match=r"splits has no train\.json, val\.json or test\.json"):
         read_ffpp(tmp_path)
-    assert read_ffpp(tmp_path, splits=None).column("split").tolist() == [""]
+    assert read_ffpp(tmp_path, splits=False).column("split").tolist() == [""]
     for text, message in (("{", "is not JSON"), ("[[1, 2]]", "must be a list of pairs"), ('{"a": 1}', "list of pairs")):
         put(tmp_path, "splits/train.json", data=text.encode())
         with pytest.raises(DataError, match=message):

@@ -61,6 +61,16 @@ def index(
     compression: Annotated[
         str | None, typer.Option(help="ffpp: raw, c0, c23 or c40 only. Default: all that is there.")
     ] = None,
+    frames: Annotated[
+        str | None, typer.Option(help="ffpp: images (one row a frame) or videos (one row a file).")
+    ] = None,
+    splits: Annotated[bool, typer.Option(help="ffpp: read splits/{train,val,test}.json.")] = True,
+    dataset: Annotated[
+        str | None, typer.Option(help="A name that keeps people and videos of several sets apart.")
+    ] = None,
+    decode: Annotated[
+        bool, typer.Option("--decode", help="Open every image once and mark those that can not be read.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="folder: how people are split where no split is given.")] = 0,
 ) -> None:
     """Write a manifest: one row for every image or video, with label, person, manipulation and split.
@@ -73,7 +83,10 @@ def index(
     """
     from unfooled.data.layouts import index as read
 
-    manifest, problems = read(layout, root, compression=compression, seed=seed)
+    options = {"compression": compression, "frames": frames, "dataset": dataset, "seed": seed}
+    # Only said where it matters: a layout without split lists has nothing to leave out.
+    options |= {} if splits else {"splits": False}
+    manifest, problems = read(layout, root, decode=decode, **options)
     manifest.write(out)
     _show(manifest)
     for problem in problems:

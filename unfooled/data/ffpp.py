@@ -29,7 +29,7 @@ def read_ffpp(
     compression: str | None = None,
     dataset: str = "FF++",
     frames: str = "images",
-    splits: str | None = "splits",
+    splits: bool = True,
 ) -> Manifest:
     """A manifest of FaceForensics++ or of any set in its shape; what is absent or odd ends in ``notes``.
 
@@ -43,7 +43,7 @@ def read_ffpp(
         compression: raw, c0, c23 or c40; None = all that are there.
         dataset: name that makes ids, videos and people unique among data sets.
         frames: folder of the frames, ``images`` (or ``frames``, whichever is there); ``videos`` gives one row a video.
-        splits: folder below ``root`` with train.json, val.json and test.json; None = rows without a split.
+        splits: read ``splits/{train,val,test}.json``; False = rows without a split.
 
     Raises:
         DataError: not such a tree, no frames, no split lists, or an id in two of them.
@@ -57,8 +57,8 @@ def read_ffpp(
     if compression is not None and compression not in COMPRESSIONS:
         raise DataError(f"compression must be one of {', '.join(COMPRESSIONS)}, got {compression!r}")
     reader = _Reader(root, dataset, _read_people(root))
-    if splits is not None:
-        reader.read_splits(root / splits)
+    if splits:
+        reader.read_splits(root / "splits")
     for part, label in (("original_sequences", REAL), ("manipulated_sequences", FAKE)):
         for name, level, folder in _sequences(root / part, compression, frames):
             for video, files in _videos(folder, frames == "videos"):
@@ -96,7 +96,7 @@ class _Reader:
         if not found:
             raise DataError(
                 f"{folder} has no train.json, val.json or test.json; copy FF++'s split lists there, "
-                "or read without splits (splits=None)"
+                "or read without splits (splits=False, --no-splits)"
             )
 
     def add(self, label: int, name: str, compression: str, video: str, files: Sequence[os.DirEntry[str]]) -> None:
@@ -159,7 +159,7 @@ class _Reader:
             other = "videos" if frames != "videos" else "images"
             raise DataError(
                 f"no {frames} found: expected {self.root}/original_sequences/<collection>/<compression>/{frames}/... "
-                f"(with {other} instead, read with frames={other!r})"
+                f"(with {other} instead, read with frames={other!r}, --frames {other})"
             )
         absent = [key for key in self.split_of if "_" not in key and key not in self.seen]
         if absent:
