@@ -11,7 +11,7 @@ import unfooled
 
 FLOORS = [
     {"errors"},
-    {"registry", "randomness"},
+    {"files", "registry", "randomness"},
     {"threats", "losses", "metrics", "distortions", "results", "codecs", "journal"},
     {"models", "data"},
     {"attacks", "checkpoints", "synthesis"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from unfooled import models
 from unfooled.errors import CheckpointError, ConfigError
+from unfooled.files import replacing
 from unfooled.models import Detector
 from unfooled.models.published import CONVERT, misfit
 
@@ -45,7 +45,8 @@ def save(detector: Detector, path: Path | str, **metadata: object) -> Path:
         raise ConfigError(f"metadata of {path.name} must be JSON: {error}") from None
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in detector.state_dict().items()}
     try:
-        _replace(path, to_bytes(state, {HEADER: header}))
+        with replacing(path) as temporary:
+            temporary.write_bytes(to_bytes(state, {HEADER: header}))
     except OSError as error:
         raise CheckpointError(f"{path} can not be written: {error.strerror or error}") from None
     return path
@@ -143,17 +144,3 @@ def _rebuild(path: Path, spec: dict[str, Any]) -> Detector:
         return models.create(**spec)
     except (ConfigError, TypeError) as error:
         raise CheckpointError(f"{path} names a detector that this unfooled can not build: {error}") from None
-
-
-def _replace(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

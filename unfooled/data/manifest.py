@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from unfooled.data.schema import (
     normal,
 )
 from unfooled.errors import DataError, suggest
+from unfooled.files import replacing
 
 __all__ = ["COLUMNS", "FAKE", "REAL", "SPLITS", "Manifest", "merge"]
 
@@ -122,18 +122,10 @@ class Manifest:
         }
         table = self.table.replace_schema_metadata({"unfooled": json.dumps(facts)})
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        except OSError as error:
-            raise DataError(f"{path} can not be written: {error.strerror}") from None
-        os.close(handle)
-        try:
-            pq.write_table(table, temporary, compression="zstd")
-            Path(temporary).replace(path)
+            with replacing(path) as temporary:
+                pq.write_table(table, temporary, compression="zstd")
         except OSError as error:
             raise DataError(f"{path} can not be written: {error.strerror or error}") from None
-        finally:
-            Path(temporary).unlink(missing_ok=True)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import pickle
 import time
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from unfooled.errors import CheckpointError, ConfigError, TrainingError
+from unfooled.files import replacing
 
 Record = dict[str, Any]
 
@@ -98,16 +98,10 @@ class RunFolder:
         return state
 
     def _replace(self, path: Path, content: bytes) -> None:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            with replacing(path) as temporary:
+                temporary.write_bytes(content)
         except OSError as error:
             raise TrainingError(
                 f"{path} can not be written: {error.strerror or error}; make room, then go on with --resume"
             ) from None
-        finally:
-            temporary.unlink(missing_ok=True)
