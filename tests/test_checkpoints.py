@@ -83,6 +83,13 @@ def test_what_does_not_fit_is_listed(detector: Detector, tmp_path: Path) -> None
         checkpoints.load(path, into=models.create("meso4"))
 
 
+def test_equal_shapes_of_another_function_are_refused(tmp_path: Path) -> None:
+    path = checkpoints.save(models.create("resnet", width=4, features="relu"), tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match="other options: features was relu, is linear"):
+        checkpoints.load(path, into=models.create("resnet", width=4, features="linear"))
+    checkpoints.load(path, into=models.create("resnet", width=4, dropout=0.5))
+
+
 def test_a_file_that_is_not_there_empty_or_cut_short_gives_one_line(detector: Detector, tmp_path: Path) -> None:
     path = checkpoints.save(detector, tmp_path / "a.safetensors")
     whole = path.read_bytes()

@@ -136,7 +136,8 @@ def test_bce_underflows_early_on_the_fake_side(bias: float, share: float, faces:
     nn.init.constant_(detector.head.bias, bias)
     finding = checks.bce_underflow(detector, *faces)
     assert finding.values == {"samples": share, "largest_logit": abs(bias)}
-    assert (finding.warning is None) == (share == 0)
+    assert finding.warning is None, "a few confident samples are no sign of anything"
+    assert (checks.bce_underflow(detector, *faces, limit=0.4).warning is None) == (share == 0)
 
 
 def test_a_cosine_head_of_scale_64_saturates(faces: tuple[Tensor, Tensor]) -> None:

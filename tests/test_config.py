@@ -62,7 +62,7 @@ def test_our_recipes_are_short_and_come_back_resolved(name: str, tmp_path: Path)
     recipe = load_recipe(path)
     assert recipe.objective.name == name
     assert recipe.data.size >= 96
-    assert recipe.eps == "2/255"
+    assert recipe.eps == "1/255"
     (tmp_path / "recipe.toml").write_text(dump(recipe))
     again = load_recipe(tmp_path)
     assert dump(again) == dump(recipe)
@@ -164,6 +164,12 @@ def test_train_runs_resumes_and_starts_warm(path: Path, tmp_path: Path) -> None:
         train(load_recipe(path, ["objective.beta1=2"]), out, resume=True)
     assert (out / "recipe.toml").read_text() == dump(recipe), "a refused resume keeps the recipe"
 
+    # Before its first state a run has no past: what it goes on with is what it was made with.
+    (out / "state.pt").unlink()
+    changed = load_recipe(path, ["objective.beta1=2"])
+    train(changed, out, resume=True)
+    assert (out / "recipe.toml").read_text() == dump(changed)
+
     warm = build(load_recipe(path, [f"init={out}"])).detector
     kept = checkpoints.load(out)
     assert all(torch.equal(a, b) for a, b in zip(warm.parameters(), kept.parameters(), strict=True))
@@ -185,3 +191,9 @@ def test_attacks_from_text_take_the_recipes_eps(tmp_path: Path) -> None:
     assert transfer.surrogate.spec == surrogate.spec
     with pytest.raises(UnfooledError):
         build_attack(f"transfer:surrogate={tmp_path / 'none'}")
+
+
+def test_the_prior_may_be_that_of_the_data(path: Path) -> None:
+    parts = build(load_recipe(path, ["objective.fake_share=data"]))
+    assert parts.objective.fake_share == parts.train.fake_share(None)
+    assert build(load_recipe(path)).objective.fake_share is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -68,11 +69,28 @@ def load(path: Path | str, device: torch.device | str = "cpu", *, into: Detector
     detector = into if into is not None else _rebuild(path, facts["spec"])
     if problems := misfit(detector.state_dict(), state):
         raise CheckpointError(f"{path} does not fit the detector: {problems}")
+    if other := _other_options(facts["spec"], detector.spec):
+        raise CheckpointError(f"{path} was saved from a detector with other options: {other}")
     if floats := [t.dtype for t in state.values() if t.is_floating_point()]:
         detector.to(floats[0])
     detector.load_state_dict(state)
     detector.threshold.fill_(facts["threshold"])
     return detector.to(device).eval()
+
+
+def _other_options(saved: dict[str, Any], here: dict[str, Any]) -> str:
+    """What differs between two specs but for dropout: weights of the same shapes can mean another function."""
+    if not saved or not here:
+        return ""
+    if saved["name"] != here["name"]:
+        return f"it is a {saved['name']}, not a {here['name']}"
+    usual = {name: p.default for name, p in inspect.signature(models.DETECTORS[here["name"]]).parameters.items()}
+    saved, here = {**usual, **saved}, {**usual, **here}
+    return ", ".join(
+        f"{name} was {value}, is {here.get(name)}"
+        for name, value in sorted(saved.items())
+        if name != "dropout" and here.get(name) != value
+    )
 
 
 def metadata(path: Path | str) -> dict[str, Any]:

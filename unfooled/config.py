@@ -169,7 +169,11 @@ def build(recipe: Recipe) -> Parts:
         CheckpointError: ``init`` does not fit the detector.
         DataError: the manifest can not be read, leaks, or lacks a split.
     """
-    objective = objectives.create(recipe.objective.name, **recipe.objective.options)
+    options = dict(recipe.objective.options)
+    from_data = options.get("fake_share") == "data"
+    if from_data:
+        del options["fake_share"]
+    objective = objectives.create(recipe.objective.name, **options)
     share = None if recipe.data.fake_share == "data" else recipe.data.fake_share
     settings = Settings(
         epochs=recipe.epochs,
@@ -189,6 +193,8 @@ def build(recipe: Recipe) -> Parts:
     notes = manifest.check()
     train = Frames(manifest.select(split="train"), recipe.data.size, recipe.data.augment, recipe.seed)
     validation = Frames(manifest.select(split="validation"), recipe.data.size, seed=recipe.seed)
+    if from_data:
+        objective = replace(objective, fake_share=train.fake_share(None))
     return Parts(detector, objective, train, validation, settings, notes)
 
 
@@ -215,7 +221,7 @@ def train(
     if first_process():
         folder.claim(resume)
         # A resume with another recipe is refused by ``fit``; what the run was made with must stay.
-        if not resume or not (folder.path / "recipe.toml").exists():
+        if not (resume and folder.state.exists()):
             folder.write("recipe.toml", dump(recipe))
         for note in parts.notes:
             folder.log(f"note: {note}")

@@ -229,7 +229,8 @@ def create(name: str, **options: object) -> Objective:
     Args:
         name: a key of ``OBJECTIVES``.
         options: its fields, and for the adversary ``eps`` (2/255), ``norm`` (linf | l2), ``steps`` (5) and
-            ``step_size`` (none: 2.5 * eps / steps). ``fake_share`` may be ``delivered``: the sampler's own.
+            ``step_size`` (none: 2.5 * eps / steps). ``fake_share`` may be ``delivered``: the sampler's own; in a
+            recipe also ``data``: that of the training rows.
 
     Raises:
         ConfigError: the name or an option is unknown, or a value is not allowed.

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import re
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -216,7 +220,11 @@ def test_describe_transfer() -> None:
     surrogate = conv("frames")
     surrogate.spec = {"name": "meso4"}
     attack = parse("transfer:steps=3,eps=4/255", surrogate=surrogate)
-    assert describe(attack) == "transfer:attack=pgd,surrogate=meso4,eps=4/255,steps=3"
+    assert re.fullmatch(r"transfer:attack=pgd,surrogate=meso4@[0-9a-f]{8},eps=4/255,steps=3", describe(attack))
+    # Two surrogates of one kind are two attacks: their rows must not be taken for a pair.
+    other = copy.deepcopy(surrogate)
+    nn.init.ones_(other.head.weight)
+    assert describe(replace(attack, surrogate=other)) != describe(attack)
     assert parse(describe(attack), surrogate=surrogate) == attack
     assert "Conv2d" not in repr(attack)
 

@@ -135,7 +135,7 @@ def test_saturated_logits_do_not_blind_any_loss(net: tuple[Detector, Tensor, Ten
     detector.head.weight.data.mul_(50)
     detector.head.bias.data.mul_(50)
     for loss in ("margin", "kl"):
-        found = PGD(Linf(8 / 255), steps=5, loss=loss)(detector, x, y)  # type: ignore[arg-type]
+        found = PGD(Linf(8 / 255), steps=5, loss=loss, keep="last")(detector, x, y)  # type: ignore[arg-type]
         assert (found.distance > 7.9 / 255).all()
         if loss == "margin":
             assert found.success.all()
@@ -225,8 +225,8 @@ def test_worst_is_never_weaker_than_last_and_restarts_never_weaken(
     [
         (FGSM(Linf(0.1)), 1),
         (PGD(Linf(0.1), steps=7, keep="last"), 7),
-        (PGD(Linf(0.1), steps=7), 8),
-        (PGD(Linf(0.1), steps=7, restarts=3), 24),
+        (PGD(Linf(0.1), steps=7), 9),
+        (PGD(Linf(0.1), steps=7, restarts=3), 25),
         (PGD(Linf(0.1), steps=7, loss="kl", keep="last"), 8),
     ],
 )
@@ -314,3 +314,20 @@ def test_torchattacks_agrees(tiny_detector: Detector, batch: tuple[Tensor, Tenso
     assert ((ours - theirs).abs() > 1e-5).double().mean() <= 1e-3
     theirs = torchattacks.FGSM(model, eps=8 / 255)(x, y)
     assert ((FGSM(Linf(8 / 255))(tiny_detector, x, y).x - theirs).abs() > 1e-5).double().mean() <= 1e-3
+
+
+@pytest.mark.parametrize("threat", [Linf(2 / 255), L2(0.5)])
+def test_the_worst_is_never_better_for_the_detector_than_x_itself(
+    tiny_detector: Detector, batch: tuple[Tensor, Tensor], threat: Linf | L2
+) -> None:
+    x, y = batch
+    # Moving the features away from the clean ones moves the logit either way.
+    attack = PGD(threat, steps=2, loss="features")
+    harm = (1 - 2 * y) * (attack(tiny_detector, x, y).logits - tiny_detector(x))
+    assert (harm >= -1e-6).all()
+
+
+def test_a_step_across_the_ball_is_a_slip_of_the_unit() -> None:
+    with pytest.raises(ConfigError, match="step_size must be <= 2"):
+        PGD(Linf(8 / 255), step_size=1.0)
+    PGD(Linf(8 / 255), step_size=16 / 255)

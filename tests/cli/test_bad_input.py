@@ -86,6 +86,7 @@ CASES = {
     ),
     "no such split": (f"{OTHER} --split tset", "test"),
     "scores without data": ("evaluate --scores a.csv", "--data"),
+    "scores and an attack": ("evaluate --scores a.csv --data set/manifest.parquet --attack pgd", "--attack"),
     "missing scores": ("evaluate --scores gone.csv --data set/manifest.parquet", "gone.csv"),
     "missing evaluation": ("report gone.json", "gone.json"),
     "empty evaluation": ("report empty.json", "empty.json"),

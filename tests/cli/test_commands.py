@@ -159,3 +159,26 @@ def test_help_does_not_wait_for_torch() -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL, env=os.environ)
+
+
+def test_people_of_the_training_are_no_test_people(home: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = Manifest.read(home / "set/manifest.parquet")
+    swapped = {"train": "test", "test": "train", "validation": "validation"}
+    manifest.with_column("split", [swapped[s] for s in manifest.column("split")]).write(home / "set/swapped.parquet")
+    assert run("evaluate", home / "run", "--data", home / "set/swapped.parquet") == 2
+    assert "trained or chose the detector" in capsys.readouterr().err
+    assert run("evaluate", home / "run", "--split", "validation", "--out", home / "seen.json") == 0
+    seen = Evaluation.read(home / "seen.json")
+    assert "no test result" in seen.warnings[0]
+    assert seen.provenance["split"] == "validation"
+
+
+def test_names_that_other_code_relies_on() -> None:
+    code = (
+        "import unfooled\n"
+        "unfooled.models.create, unfooled.attacks.FGSM, unfooled.attacks.PGD, unfooled.losses.binary_kl\n"
+        "unfooled.losses.logit_adjusted_bce, unfooled.losses.adversarial_similarity\n"
+        "unfooled.losses.similarity_regularization, unfooled.Linf, unfooled.L2, unfooled.load, unfooled.wrap\n"
+        "assert callable(unfooled.evaluate)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -79,6 +79,12 @@ def test_what_differs_is_named(good: Evaluation, poor: Evaluation, trained: Dete
         compare(good, other, NAME)
 
 
+def test_other_pictures_under_the_same_ids_are_no_pair(good: Evaluation, trained: Detector, frames: Frames) -> None:
+    smaller = run(trained, Frames(frames.manifest, 12), "smaller")
+    with pytest.raises(DataError, match="other pictures"):
+        compare(good, smaller, "clean")
+
+
 def test_compare_all_leaves_out_what_does_not_fit(
     good: Evaluation, poor: Evaluation, trained: Detector, frames: Frames
 ) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, replace
 from typing import Any
+
+import torch
 
 from unfooled import registry
 from unfooled.attacks.base import Adversarial, Attack, frozen
@@ -12,6 +15,7 @@ from unfooled.attacks.gradient import FGSM, PGD
 from unfooled.attacks.noise import Noise
 from unfooled.attacks.transfer import Transfer
 from unfooled.errors import ConfigError, suggest
+from unfooled.models.detector import Detector
 from unfooled.threats import L2, Linf, Threat
 
 __all__ = [
@@ -69,7 +73,8 @@ def describe(attack: Attack) -> str:
     """
     if isinstance(attack, Transfer):
         inner, _, options = describe(replace(attack.attack, threat=attack.threat)).partition(":")
-        return f"transfer:attack={inner},surrogate={attack.surrogate.spec.get('name', 'detector')},{options}"
+        surrogate = f"{attack.surrogate.spec.get('name', 'detector')}@{_weights(attack.surrogate)}"
+        return f"transfer:attack={inner},surrogate={surrogate},{options}"
     name = next((name for name, kind in ATTACKS.items() if type(attack) is kind), type(attack).__name__)
     norm = next((norm for norm, kind in NORMS.items() if type(attack.threat) is kind), type(attack.threat).__name__)
     told: dict[str, object] = {"eps": attack.threat.eps} | ({"norm": norm} if norm != "linf" else {})
@@ -78,6 +83,14 @@ def describe(attack: Attack) -> str:
         if f.name == "steps" or f.default is MISSING or value != f.default:
             told[f.name] = value
     return f"{name}:" + ",".join(f"{key}={_text(value)}" for key, value in told.items())
+
+
+def _weights(detector: Detector) -> str:
+    """Eight digits that tell one set of weights from another."""
+    digest = hashlib.blake2b(digest_size=4)
+    for tensor in detector.state_dict().values():
+        digest.update(tensor.detach().to("cpu", torch.float64).contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _text(value: object) -> str:

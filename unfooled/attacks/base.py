@@ -143,7 +143,8 @@ class Worst:
     def see(self, x_adv: Tensor, logits: Tensor) -> None:
         """Keep the rows of ``x_adv`` that do more harm than any before."""
         harm = wrong_way(self.y, self.harm) * logits.detach().to(self.harm)
-        more = harm > self.harm
+        # On a tie the later point: where a saturated logit stands still, the walk still leaves x.
+        more = harm >= self.harm
         self.harm = torch.where(more, harm, self.harm)
         self.x = torch.where(more.reshape(-1, *[1] * (x_adv.dim() - 1)), x_adv, self.x)
 

@@ -130,7 +130,8 @@ class PGD(Attack):
         loss: what is ascended: the logit margin, 1 - cosine to the clean features, margin + weight * (1 - cosine)
             (the adaptive attack on AFSL), or the KL to the clean prediction (TRADES; ignores the labels).
         weight: of the feature term; used by "margin+features" alone.
-        keep: "worst" keeps the most harmful logit met on the way (evaluation), "last" the end of the walk.
+        keep: "worst" keeps the most harmful logit met on the way, x itself included (evaluation); "last" the end of
+            the walk.
         start: "ball" is uniform in the ball, "gaussian" is x + 0.001 * N(0, 1) as in TRADES.
         seed: of the starts, which belong to the sample; None draws from torch's global generator (training).
 
@@ -159,6 +160,11 @@ class PGD(Attack):
             raise ConfigError(f"steps must be >= 1, got {self.steps}")
         if self.step_size is not None and not 0 < self.step_size < math.inf:
             raise ConfigError(f"step_size must be > 0 and finite, got {self.step_size:g}; none means 2.5*eps/steps")
+        if self.step_size is not None and self.step_size > 2 * self.threat.eps > 0:
+            raise ConfigError(
+                f"step_size must be <= 2 * eps, across the ball, got {self.step_size:g} with eps {self.threat.eps:g}; "
+                f"in pixel units write {self.step_size:g}/255"
+            )
         if self.restarts < 1:
             raise ConfigError(f"restarts must be >= 1, got {self.restarts}")
         if self.restarts > 1 and not (self.random_start and self.keep == "worst"):
@@ -176,6 +182,9 @@ class PGD(Attack):
         if self.keep == "last":
             return ascend(self.threat, x, self._begin(x, 0), slope, self.steps, step_size)
         worst = Worst(x, y)
+        with torch.no_grad():
+            # An adversary may also leave the input as it is: no start may cost it that.
+            worst.see(x, detector(x))
         for restart in range(self.restarts):
             x_adv = ascend(self.threat, x, self._begin(x, restart), slope, self.steps, step_size, worst.see)
             with torch.no_grad():

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from unfooled.cli.progress import bar, console
-from unfooled.errors import ConfigError
+from unfooled.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from unfooled.data.manifest import Manifest
@@ -44,6 +44,9 @@ def evaluate(
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Of the subset and the bootstrap.")] = 0,
+    video_rule: Annotated[
+        str, typer.Option(help="How frames make a video: mean_logit, mean_probability or max.")
+    ] = "mean_logit",
     checks: Annotated[bool, typer.Option(help="Look for gradient masking.")] = True,
     name: Annotated[str | None, typer.Option(help="Of the detector in tables. Default: the run's folder.")] = None,
     out: Annotated[Path | None, typer.Option(help="The JSON to write. Default: eval.json in the run folder.")] = None,
@@ -52,40 +55,55 @@ def evaluate(
 
     ```
     unfooled evaluate runs/afsl --attack pgd                        # at the recipe's eps
-    unfooled evaluate runs/afsl --attack pgd:eps=2/255,steps=50,restarts=3 --attack feature --over-eps 1/255,4/255
+    unfooled evaluate runs/afsl --attack pgd:eps=2/255,steps=50,restarts=3 --over-eps 1/255,4/255
+    unfooled evaluate runs/afsl --attack pgd:loss=margin+features,weight=10
     unfooled evaluate runs/afsl --attack transfer:surrogate=runs/standard
     unfooled evaluate --scores theirs.csv --data sets/faces/manifest.parquet --out theirs.json
     unfooled evaluate runs/afsl --adversarial their-images/
     ```
     """
+    chosen = {"seed": seed, "video_rule": video_rule}
     if scores is not None:
-        result = _of_scores(scores, data, split, name, seed)
+        given = {"RUN": run, "--attack": attack, "--over-eps": over_eps, "--adversarial": adversarial,
+                 "--limit": limit, "--size": size}  # fmt: skip
+        if foreign := [option for option, value in given.items() if value]:
+            raise ConfigError(f"--scores brings its own answers; leave out {', '.join(foreign)}")
+        result = _of_scores(scores, data, split, name, chosen)
         out = out or scores.with_suffix(".eval.json")
     elif run is None:
         raise ConfigError("nothing to evaluate: name a run folder, or give --scores CSV")
     else:
-        chosen = {"split": split, "batch_size": batch_size, "device": device, "seed": seed, "limit": limit}
-        result = _of_run(run, data, name, size, attack or [], over_eps, adversarial, checks, chosen)
+        chosen |= {"batch_size": batch_size, "device": device}
+        result = _of_run(run, data, split, name, size, limit, attack or [], over_eps, adversarial, checks, chosen)
         out = out or (run if run.is_dir() else run.parent) / "eval.json"
+    if split != "test":
+        result.warnings.insert(0, f"measured on the {split} split, which made or chose the detector: no test result")
     result.write(out)
     _show(result)
-    console.print(f"{len(result.samples.id)} samples -> {out}")
+    console.print(f"{len(result.samples.id)} samples -> {out}", soft_wrap=True)
 
 
-def _of_scores(scores: Path, data: Path | None, split: str, name: str | None, seed: int) -> Evaluation:
+def _of_scores(scores: Path, data: Path | None, split: str, name: str | None, chosen: dict[str, Any]) -> Evaluation:
     from unfooled.data.manifest import Manifest
     from unfooled.evaluation import evaluate_scores
 
     if data is None:
         raise ConfigError("--scores needs --data MANIFEST, which says what is real and what is fake")
-    return evaluate_scores(scores, _split(Manifest.read(data), split), name=name or scores.stem, seed=seed)
+    manifest = Manifest.read(data)
+    notes = manifest.check(files=False)
+    facts = {"split": split, "manifest": data.name}
+    result = evaluate_scores(scores, _split(manifest, split), name=name or scores.stem, provenance=facts, **chosen)
+    result.warnings += notes
+    return result
 
 
 def _of_run(
     run: Path,
     data: Path | None,
+    split: str,
     name: str | None,
     size: int | None,
+    limit: int | None,
     attacks: Sequence[str],
     over_eps: str | None,
     adversarial: Path | None,
@@ -104,21 +122,45 @@ def _of_run(
         data, size = data or Path(recipe.data.manifest), size or recipe.data.size
     if data is None or size is None:
         raise ConfigError(f"{folder} has no recipe.toml; give --data MANIFEST and --size PIXELS")
-    frames = Frames(_split(Manifest.read(data), chosen.pop("split")), size, seed=chosen["seed"])
+    manifest = Manifest.read(data)
+    notes = manifest.check()
+    frames = Frames(_split(manifest, split), size, seed=chosen["seed"])
+    if recipe is not None and split == "test":
+        notes += _seen_in_training(Path(recipe.data.manifest), frames.manifest)
+    facts = {"split": split, "manifest": data.name, "checkpoint": run.name}
     chosen |= {
-        "name": name or folder.name,
-        "provenance": {"checkpoint": str(run), "recipe": config.dump(recipe) if recipe else None},
+        "name": name or folder.resolve().name,
+        "provenance": facts | {"recipe": config.dump(recipe) if recipe else None},
     }
     if adversarial is not None:
-        if attacks or over_eps or chosen.pop("limit") is not None:
+        if attacks or over_eps or limit is not None:
             raise ConfigError("--adversarial brings its own images; leave out --attack, --over-eps and --limit")
         with bar("scoring"):
-            return rooms.evaluate_images(detector, frames, adversarial, **chosen)
-    conditions = _conditions(attacks, over_eps, recipe.eps if recipe else None)
-    with bar("evaluating") as update:
-        result = rooms.evaluate(detector, frames, conditions, checks=checks, progress=update, **chosen)
-    result.training = _history(folder / "metrics.jsonl")
+            result = rooms.evaluate_images(detector, frames, adversarial, **chosen)
+    else:
+        conditions = _conditions(attacks, over_eps, recipe.eps if recipe else None)
+        with bar("evaluating") as update:
+            result = rooms.evaluate(detector, frames, conditions, limit=limit, checks=checks, progress=update, **chosen)
+        result.training = _history(folder / "metrics.jsonl")
+    result.warnings += notes
     return result
+
+
+def _seen_in_training(trained_on: Path, evaluated: Manifest) -> list[str]:
+    """Refuse to call people unseen who trained or chose the detector."""
+    from unfooled.data.leaks import shared_people
+    from unfooled.data.manifest import Manifest
+
+    if not trained_on.exists():
+        return [f"the manifest of the training, {trained_on.name}, is not here: nobody looked whether people were seen"]
+    trained = Manifest.read(trained_on).select(split=["train", "validation"])
+    people = shared_people(trained, evaluated)
+    if not people:
+        return []
+    leak = f"{len(people)} people of this split trained or chose the detector, such as {people[0]!r}"
+    if evaluated.published:
+        return [f"{leak} (published split, kept as it is)"]
+    raise DataError(f"{leak}; evaluate on people it has never seen, or name the split that it was trained on")
 
 
 def _history(path: Path) -> list[dict[str, Any]] | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from unfooled.errors import DataError
 
@@ -52,7 +52,12 @@ def decode_image(data: bytes) -> Pixels:
         with Image.open(io.BytesIO(data)) as image:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"does not decode as an image ({str(error)[:80]})") from None
+        raise DataError(f"does not decode as an image ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    # Pillow's words name an object in memory, which is another one in every run.
+    return "unknown format" if isinstance(error, UnidentifiedImageError) else str(error)[:80]
 
 
 def fit_square(pixels: Pixels, size: int) -> Pixels:

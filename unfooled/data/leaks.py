@@ -35,6 +35,21 @@ def leak(manifest: Manifest, kind: str, columns: Sequence[str]) -> str | None:
     return f"leak: {len(leaks)} {kind if len(leaks) == 1 else many} in two splits, such as {examples}"
 
 
+def shared_people(one: Manifest, other: Manifest) -> list[str]:
+    """The people (targets and donors) that occur in both, sorted; videos that name nobody count by their name."""
+    return sorted(_people(one) & _people(other))
+
+
+def _people(manifest: Manifest) -> set[str]:
+    found: set[str] = set()
+    for column in ("identity", "source_identity"):
+        codes, values = manifest.codes(column)
+        found |= {values[code] for code in np.unique(codes[codes >= 0])}
+    nobody = manifest.codes("identity")[0] < 0
+    codes, values = manifest.codes("video")
+    return found | {values[code] for code in np.unique(codes[nobody])}
+
+
 def check_files(manifest: Manifest) -> None:
     """Look for every file of a row that is not known to be missing; one listing a folder, so millions take seconds.
 

@@ -29,6 +29,11 @@ def compare(a: Evaluation, b: Evaluation, condition: str, *, replicates: int = 1
     order = _order(a, b)
     if a.video_rule != b.video_rule:
         raise DataError(f"{a.name} and {b.name} make videos by {a.video_rule} and {b.video_rule}; use one rule")
+    seen = [e.provenance.get("pixel_digest") for e in (a, b)]
+    if all(seen) and seen[0] != seen[1]:
+        raise DataError(
+            f"{a.name} and {b.name} were shown other pictures (or sizes) under the same ids; evaluate both on one set"
+        )
     theirs = [e.condition(condition) for e in (a, b)]
     facts = [(c.eps, c.norm, c.steps, c.seed) for c in theirs]
     if facts[0] != facts[1]:

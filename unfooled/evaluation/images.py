@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unfooled.data.frames import Frames
+from unfooled.data.frames import Batch, Frames
 from unfooled.data.images import IMAGE_SUFFIXES, walk
 from unfooled.data.manifest import Manifest
 from unfooled.errors import DataError
 from unfooled.evaluation.provenance import provenance as facts_of
 from unfooled.evaluation.run import placed
-from unfooled.evaluation.samples import samples_of
+from unfooled.evaluation.samples import PixelDigest, samples_of
 from unfooled.evaluation.tables import MODES, Tables
 from unfooled.models.detector import Detector
 from unfooled.results import ConditionResult, Evaluation
@@ -71,9 +71,17 @@ def evaluate_images(
     distances: dict[str, list[float]] = {"linf": [], "l2": []}
     clean, attacked = np.full(len(manifest), np.nan), np.full(len(manifest), np.nan)
     with placed(detector, device), torch.no_grad():
+        pixels = PixelDigest()
+        ids = manifest.column("id")
         for batch in frames.test_loader(batch_size):
+            pixels.see(ids[batch.index.numpy()], batch.x)
             clean[batch.index.numpy()] = detector(batch.x.to(device)).double().cpu().numpy()
         for batch in theirs.test_loader(batch_size):
+            # A sample whose clean image does not decode has nothing to be compared with.
+            there = torch.from_numpy(np.isfinite(clean[rows[batch.index.numpy()]]))
+            batch = Batch(batch.x[there], batch.y[there], batch.index[there])
+            if not len(batch):
+                continue
             own = rows[batch.index.numpy()]
             attacked[own] = detector(batch.x.to(device)).double().cpu().numpy()
             x = torch.stack([frames[int(p)] for p in np.searchsorted(frames.rows, own)]).float() / 255
@@ -104,7 +112,13 @@ def evaluate_images(
     facts = facts_of(detector, str(device), seed)
     return Evaluation(
         name=name,
-        provenance={**facts, "data_digest": manifest.digest(), "size": frames.size, **(provenance or {})},
+        provenance={
+            **facts,
+            "data_digest": manifest.digest(),
+            "pixel_digest": pixels.of(samples.id),
+            "size": frames.size,
+            **(provenance or {}),
+        },
         threshold=float(detector.threshold),
         video_rule=video_rule,
         samples=samples,

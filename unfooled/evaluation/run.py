@@ -22,7 +22,7 @@ from unfooled.evaluation.conditions import Condition, with_clean
 from unfooled.evaluation.examples import Gallery
 from unfooled.evaluation.projection import FeatureSpace
 from unfooled.evaluation.provenance import provenance as facts_of
-from unfooled.evaluation.samples import balanced_rows, samples_of
+from unfooled.evaluation.samples import PixelDigest, balanced_rows, samples_of
 from unfooled.evaluation.tables import Tables, people
 from unfooled.models.detector import Detector
 from unfooled.results import Check, ConditionResult, Evaluation, Samples
@@ -97,6 +97,7 @@ def evaluate(
         scores: list[_Scores] = []
         every = np.arange(len(frames.manifest))
         manifest_rows = samples_of(frames.manifest, every)
+        pixels = PixelDigest()
         drawn = balanced_rows(frames.manifest, every, DRAWN, seed)
         for condition in ordered:
             gallery = Gallery(manifest_rows, tuple(example_collections), threshold, seed=seed)
@@ -104,7 +105,7 @@ def evaluate(
             batches = frames.test_loader(batch_size, workers)
             space = FeatureSpace(drawn)
             scores.append(
-                _score(detector, batches, condition, len(frames.manifest), device, gallery, space, clean, tick)
+                _score(detector, batches, condition, manifest_rows, device, gallery, space, pixels, clean, tick)
             )
         kept = np.flatnonzero(np.all([np.isfinite(s.columns["logits"]) for s in scores], axis=0))
         samples = samples_of(frames.manifest, kept)
@@ -114,6 +115,7 @@ def evaluate(
     facts = {
         **facts_of(detector, str(device), seed),
         "data_digest": frames.manifest.digest(),
+        "pixel_digest": pixels.of(samples.id),
         "size": frames.size,
         "limit": None if limit is None else {"asked": limit, "of": len(everything), "chosen": "balanced, by people"},
         "seconds": {c.name: s.seconds for c, s in zip(ordered, scores, strict=True)},
@@ -146,7 +148,8 @@ def placed(detector: Detector, device: str | torch.device) -> Iterator[None]:
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"device {str(device)!r} is not here: {str(error).splitlines()[0]}; use cpu") from None
     try:
-        with frozen(detector):
+        # Published numbers are float32: TF32 convolutions would only look like it.
+        with frozen(detector), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             yield
     finally:
         detector.to(home)
@@ -178,15 +181,16 @@ def _score(
     detector: Detector,
     batches: Any,
     condition: Condition,
-    length: int,
+    known: Samples,
     device: str | torch.device,
     gallery: Gallery,
     space: FeatureSpace,
+    pixels: PixelDigest,
     clean: Array | None,
     tick: _Ticker,
 ) -> _Scores:
     names = ("logits",) if condition.attack is None else ("logits", "png", "success", "distance", "l2", "queries")
-    columns = {name: np.full(length, np.nan) for name in names}
+    columns = {name: np.full(len(known.id), np.nan) for name in names}
     started = time.perf_counter()
     for batch in batches:
         rows = batch.index.numpy()
@@ -196,6 +200,8 @@ def _score(
             columns[name][rows] = values.double().cpu().numpy()
         if bad := int(np.isnan(columns["logits"][rows]).sum()):
             raise DataError(f"the detector answered NaN for {bad} of {len(rows)} inputs; its weights are broken")
+        if condition.attack is None:
+            pixels.see([known.id[row] for row in rows], batch.x)
         if x_adv is not None and clean is not None:
             before = torch.from_numpy(clean[rows])
             gallery.see(rows.tolist(), batch.x, x_adv, before, found["logits"])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from unfooled.data.manifest import FAKE, REAL, Manifest
 from unfooled.errors import ConfigError, DataError
@@ -31,6 +34,25 @@ def samples_of(manifest: Manifest, rows: Rows | Sequence[int]) -> Samples:
         for name in ("id", "video", "identity", "manipulation", "collection")
     }
     return Samples(label=label.tolist(), **text)
+
+
+class PixelDigest:
+    """A digest of the pictures that were really scored, whatever their order: a manifest knows only their names."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, str] = {}
+
+    def see(self, ids: Iterable[str], x: Tensor) -> None:
+        """Note the pictures ``x`` (B, 3, H, W) in [0, 1], read from 8 bits, of the samples ``ids``."""
+        pixels = (x * 255).round().to(torch.uint8).cpu().contiguous().numpy()
+        for name, picture in zip(ids, pixels, strict=True):
+            content = str(picture.shape).encode() + picture.tobytes()
+            self.rows[name] = hashlib.blake2b(content, digest_size=8).hexdigest()
+
+    def of(self, ids: Iterable[str]) -> str:
+        """The digest of the samples ``ids``."""
+        lines = "\n".join(f"{name} {self.rows[name]}" for name in sorted(ids))
+        return hashlib.blake2b(lines.encode(), digest_size=16).hexdigest()
 
 
 def balanced_rows(manifest: Manifest, rows: Rows, limit: int, seed: int = 0) -> Rows:

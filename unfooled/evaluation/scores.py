@@ -135,7 +135,7 @@ def _only(file: str, header: list[str], names: tuple[str, ...]) -> str:
 
 def _logit(file: str, line: int, column: str, text: str) -> float:
     try:
-        value = float(text)
+        value = float(text if "_" not in text else "no number")
     except ValueError:
         raise DataError(f"{file} row {line}: {column} must be a number, got {text!r}") from None
     if not math.isfinite(value):
@@ -146,8 +146,9 @@ def _logit(file: str, line: int, column: str, text: str) -> float:
 def _from_score(file: str, line: int, column: str, score: float) -> float:
     if not 0 <= score <= 1:
         raise DataError(f"{file} row {line}: {column} must be in [0, 1], got {score:g}; a logit belongs in 'logit'")
-    # Scores of exactly 0 and 1 become the outermost finite logits, so their order stays.
-    return math.log(max(score, math.ulp(0.0))) - math.log1p(-min(score, 1 - 2**-53))
+    # Symmetric: with an outermost logit of -744 for 0 but 37 for 1, one rounded-off 0 would outvote a whole video.
+    score = min(max(score, 2**-53), 1 - 2**-53)
+    return math.log(score) - math.log1p(-score)
 
 
 _READ: Mapping[str, Callable[[str, int, str, float], float]] = {

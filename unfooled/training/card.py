@@ -37,9 +37,10 @@ def model_card(facts: Mapping[str, Any], history: Sequence[Record], warnings: Se
         "",
         "## Measured on validation (the checkpoint was chosen there; test numbers come from `unfooled evaluate`)",
         "",
-        "| epoch | clean AUC | robust AUC | adversary |",
-        "|---|---|---|---|",
-        f"| {best['epoch']} | {best['val_clean_auc']:.3f} | {_number(best['val_robust_auc'])} | {facts['attack']} |",
+        "| epoch | eps in training | clean AUC | robust AUC | adversary |",
+        "|---|---|---|---|---|",
+        f"| {best['epoch']} | {best['eps'] * 255:.3g}/255 | {best['val_clean_auc']:.3f} "
+        f"| {_number(best['val_robust_auc'])} | {facts['attack']} |",
         "",
         "## Intended use",
         "",

@@ -68,8 +68,8 @@ def fit(
     Args:
         detector: ends with the weights of the last step; the best ones are in ``best.safetensors``.
         train, validation: frames with both classes. The best epoch has the highest mean of clean and robust AUC on
-            validation (clean AUC alone for an objective without an adversary), among the epochs at full eps once
-            there are any.
+            validation (clean AUC alone for an objective without an adversary), among the epochs with the largest
+            eps.
         out: the run folder.
 
     Raises:
@@ -178,7 +178,8 @@ class _Run:
         )
         score = (clean + robust) / 2 if defended and robust is not None else clean
         return {
-            "val_clean_auc": clean, "val_robust_auc": robust, "score": score, "full_eps": not defended or share == 1,
+            "val_clean_auc": clean, "val_robust_auc": robust, "score": score,
+            "eps_share": share if defended else 1.0,
         }  # fmt: skip
 
     def keep(self, record: Record) -> None:
@@ -276,8 +277,9 @@ class _Run:
         return {**facts, **data, **{name: text for name, text in settings.items() if name not in NOT_THE_RESULT}}
 
 
-def _rank(record: Record) -> tuple[bool, float]:
-    return record["full_eps"], record["score"]
+def _rank(record: Record) -> tuple[float, float]:
+    # A clean epoch of a robust run scores high and is not what was asked for.
+    return record["eps_share"], record["score"]
 
 
 def _counts(frames: Frames) -> dict[str, Any]:

@@ -42,6 +42,11 @@ def failure_signatures(history: Sequence[Record], *, logit_scale: float | None =
             f"the cosine head saturates: mean |logit| is about {logit_scale * last['cos_weight']:.0f}, where the "
             "cross-entropy has no gradient left and attacks on it look weak; lower detector.scale"
         )
+    if max(record.get("eps_share", 1.0) for record in history) < 1:
+        found.append(
+            "the adversary never reached its full eps, so this is no detector trained against it; give more epochs "
+            "than training.clean_epochs + training.ramp_epochs"
+        )
     robust = [r["val_robust_auc"] for r in history if r["eps"] > 0 and r.get("val_robust_auc") is not None]
     if robust and max(robust) < 0.5:
         found.append(

@@ -55,7 +55,8 @@ class Stepper:
         """
         batch = batch.to(self.fabric.device)
         self.detector.train()
-        sums = self.within_memory(lambda: self._backward(objective, batch, step))
+        before = [statistic.clone() for statistic in self._statistics()]
+        sums = self.within_memory(lambda: self._backward(objective, batch, step, before))
         gradients = [p.grad for p in self.detector.parameters() if p.grad is not None]
         if self.fabric.world_size > 1:
             self._average([*gradients, *self._statistics(), *sums.values()])
@@ -66,7 +67,11 @@ class Stepper:
         terms = dict(zip(sums, values, strict=True))
         # With a loss scale an infinite gradient is ordinary: the scaler skips that step and lowers its scale.
         scaled = getattr(precision, "scaler", None) is not None
-        _refuse_infinite(step, terms if scaled else {**terms, "the gradient": length})
+        try:
+            _refuse_infinite(step, terms if scaled else {**terms, "the gradient": length})
+        except TrainingError:
+            self._restore(before)
+            raise
         if self.clip:
             clip_grads_with_norm_(self.detector.parameters(), self.clip, norm)
         for group in self.optimizer.param_groups:
@@ -104,7 +109,9 @@ class Stepper:
                 "norm and pairs see the smaller parts)"
             )
 
-    def _backward(self, objective: Objective, batch: Batch, step: int) -> dict[str, Tensor]:
+    def _backward(self, objective: Objective, batch: Batch, step: int, before: list[Tensor]) -> dict[str, Tensor]:
+        # A first try that ran out of memory has already moved the batch-norm statistics.
+        self._restore(before)
         torch.manual_seed(seed_of(self.seed, step, self.fabric.global_rank))
         self.optimizer.zero_grad()
         x = batch.x.contiguous(memory_format=torch.channels_last) if batch.x.dim() == 4 else batch.x
@@ -125,6 +132,11 @@ class Stepper:
         self.fabric.all_reduce(flat, reduce_op="mean")
         for tensor, mean in zip(tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True):
             tensor.copy_(mean.view(tensor.shape))
+
+    def _restore(self, statistics: list[Tensor]) -> None:
+        with torch.no_grad():
+            for now, then in zip(self._statistics(), statistics, strict=True):
+                now.copy_(then)
 
     def _statistics(self) -> list[Tensor]:
         """Running statistics of batch norm, which each process moves by its own rows."""
