@@ -115,7 +115,7 @@ def test_killed_and_resumed_is_bitwise_the_unbroken_run(
         assert {k: v for k, v in a.items() if k not in timed} == {k: v for k, v in b.items() if k not in timed}
 
 
-def test_resume_of_a_finished_run_changes_nothing_and_of_no_run_starts_one(
+def test_resume_of_a_finished_run_changes_nothing_and_of_no_run_is_refused(
     toy: ModuleType, manifest: Path, run: tuple[FitResult, Watch], tmp_path: Path
 ) -> None:
     before = (run[0].out / "best.safetensors").read_bytes()
@@ -123,7 +123,8 @@ def test_resume_of_a_finished_run_changes_nothing_and_of_no_run_starts_one(
     assert again.best == run[0].best
     assert (run[0].out / "best.safetensors").read_bytes() == before
     data = toy.frames(manifest), toy.frames(manifest, "validation")
-    assert fit(toy.detector(), Standard(), *data, toy.settings(epochs=1, resume=True), tmp_path / "new").history
+    with pytest.raises(ConfigError, match="new is no run to resume; leave out --resume"):
+        fit(toy.detector(), Standard(), *data, toy.settings(epochs=1, resume=True), tmp_path / "new")
 
 
 def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(

@@ -7,6 +7,7 @@ import sys
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 from unfooled import __version__
 from unfooled.cli import data, evaluate, show, train
@@ -24,6 +25,9 @@ app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("report")(show.report)
 app.command("list")(show.list_parts)
+
+
+INTERRUPTED = "interrupted; a training goes on from its last whole epoch with --resume, other commands start again"
 
 
 def _version(wanted: bool) -> None:
@@ -50,24 +54,34 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in arguments
     try:
-        app([a for a in arguments if a != "--debug"])
-    except (UnfooledError, OSError) as error:
+        status = app([a for a in arguments if a != "--debug"], standalone_mode=False)
+    except TyperException as error:
+        # A slip on the command line: the library's own words, but in one line like every other mistake.
+        known = str(error.format_message() if hasattr(error, "format_message") else error)
+        context = getattr(error, "ctx", None)
+        place = f"; see {context.command_path} --help" if context is not None else ""
+        _fail(f"{known.rstrip('.')}{place}", 2) if known else sys.exit(2)
+    except (UnfooledError, OSError, UnicodeDecodeError) as error:
         if debug:
             raise
         _fail(_one_line(error), 2)
     except KeyboardInterrupt:
-        if debug:
-            raise
-        _fail("interrupted; what is finished is kept, and the same command goes on from there", 130)
+        _fail(INTERRUPTED, 130)
     except Exception as error:
         if debug:
             raise
         _fail(f"a fault of unfooled: {type(error).__name__}: {error}; run again with --debug and report it", 1)
+    # The library turns Ctrl-C inside a command into this status without a word.
+    if status == 130:
+        _fail(INTERRUPTED, 130)
+    sys.exit(status if isinstance(status, int) else 0)
 
 
-def _one_line(error: UnfooledError | OSError) -> str:
+def _one_line(error: UnfooledError | OSError | UnicodeDecodeError) -> str:
     if isinstance(error, UnfooledError):
         return str(error)
+    if isinstance(error, UnicodeDecodeError):
+        return "a table or text is not UTF-8; save it as UTF-8 (--debug shows which file)"
     place = f"{error.filename}: " if error.filename else ""
     if error.errno == errno.ENOSPC:
         return f"{place}no space left on the device; free some or choose another --out"

@@ -11,13 +11,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from unfooled.cli.progress import bar, console
+from unfooled.cli.progress import bar, console, say
 from unfooled.errors import ConfigError, DataError
+from unfooled.files import check_target
 
 if TYPE_CHECKING:
     from unfooled.data.manifest import Manifest
     from unfooled.evaluation import Condition
-    from unfooled.results import Evaluation
+    from unfooled.results import Evaluation, Metric
 
 RADII = "0.5/255,1/255,2/255,4/255,8/255"
 
@@ -31,7 +32,7 @@ def evaluate(
     over_eps: Annotated[
         str | None, typer.Option(help=f"Also repeat the first attack at these radii, e.g. {RADII}")
     ] = None,
-    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    split: Annotated[str, typer.Option(help="test, validation, train, or all (also rows without a split).")] = "test",
     scores: Annotated[
         Path | None,
         typer.Option(help="CSV of somebody's scores: id or path, logit or score, optional logit_adv or score_adv."),
@@ -42,8 +43,8 @@ def evaluate(
     size: Annotated[int | None, typer.Option(min=8, help="Face size in pixels. Default: the recipe's.")] = None,
     limit: Annotated[int | None, typer.Option(min=2, help="A balanced subset of so many samples.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
-    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:1.")] = "cpu",
-    seed: Annotated[int, typer.Option(help="Of the subset and the bootstrap.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of the subset and the bootstrap.")] = 0,
     video_rule: Annotated[
         str, typer.Option(help="How frames make a video: mean_logit, mean_probability or max.")
     ] = "mean_logit",
@@ -68,19 +69,24 @@ def evaluate(
                  "--limit": limit, "--size": size}  # fmt: skip
         if foreign := [option for option, value in given.items() if value]:
             raise ConfigError(f"--scores brings its own answers; leave out {', '.join(foreign)}")
-        result = _of_scores(scores, data, split, name, chosen)
         out = out or scores.with_suffix(".eval.json")
+        check_target(out)
+        result = _of_scores(scores, data, split, name, chosen)
     elif run is None:
         raise ConfigError("nothing to evaluate: name a run folder, or give --scores CSV")
     else:
-        chosen |= {"batch_size": batch_size, "device": device}
-        result = _of_run(run, data, split, name, size, limit, attack or [], over_eps, adversarial, checks, chosen)
         out = out or (run if run.is_dir() else run.parent) / "eval.json"
+        check_target(out)
+        chosen |= {"batch_size": batch_size, "device": _device(device)}
+        result = _of_run(run, data, split, name, size, limit, attack or [], over_eps, adversarial, checks, chosen)
     if split != "test":
-        result.warnings.insert(0, f"measured on the {split} split, which made or chose the detector: no test result")
+        rows = "all rows, also those of the training" if split == "all" else f"the {split} split, not on unseen people"
+        result.warnings.insert(0, f"measured on {rows}: no test result")
+    asked = f" of {limit} asked (as many reals as fakes)" if limit and len(result.samples.id) < limit else ""
+    old = " (replaced)" if out.exists() else ""
     result.write(out)
     _show(result)
-    console.print(f"{len(result.samples.id)} samples -> {out}", soft_wrap=True)
+    say(f"{len(result.samples.id)} samples{asked} -> {out}{old}")
 
 
 def _of_scores(scores: Path, data: Path | None, split: str, name: str | None, chosen: dict[str, Any]) -> Evaluation:
@@ -92,7 +98,10 @@ def _of_scores(scores: Path, data: Path | None, split: str, name: str | None, ch
     manifest = Manifest.read(data)
     notes = manifest.check(files=False)
     facts = {"split": split, "manifest": data.name}
-    result = evaluate_scores(scores, _split(manifest, split), name=name or scores.stem, provenance=facts, **chosen)
+    known = {*manifest.column("id"), *manifest.column("path")}
+    result = evaluate_scores(
+        scores, _split(manifest, split), name=name or scores.stem, passed_over=known, provenance=facts, **chosen
+    )
     result.warnings += notes
     return result
 
@@ -113,9 +122,11 @@ def _of_run(
     from unfooled import checkpoints, config
     from unfooled import evaluation as rooms
     from unfooled.data.frames import Frames
+    from unfooled.data.leaks import check_files
     from unfooled.data.manifest import Manifest
 
     detector = checkpoints.load(run)
+    history = _history((run if run.is_dir() else run.parent) / "metrics.jsonl")
     folder = run if run.is_dir() else run.parent
     recipe = config.load_recipe(folder) if (folder / "recipe.toml").exists() else None
     if recipe is not None:
@@ -123,8 +134,11 @@ def _of_run(
     if data is None or size is None:
         raise ConfigError(f"{folder} has no recipe.toml; give --data MANIFEST and --size PIXELS")
     manifest = Manifest.read(data)
-    notes = manifest.check()
-    frames = Frames(_split(manifest, split), size, seed=chosen["seed"])
+    # Leaks are looked for everywhere, files only where they are needed: a test machine may hold the test images alone.
+    notes = manifest.check(files=False)
+    rows = _split(manifest, split)
+    check_files(rows)
+    frames = Frames(rows, size, seed=chosen["seed"])
     if recipe is not None and split == "test":
         notes += _seen_in_training(Path(recipe.data.manifest), frames.manifest)
     facts = {"split": split, "manifest": data.name, "checkpoint": run.name}
@@ -141,7 +155,7 @@ def _of_run(
         conditions = _conditions(attacks, over_eps, recipe.eps if recipe else None)
         with bar("evaluating") as update:
             result = rooms.evaluate(detector, frames, conditions, limit=limit, checks=checks, progress=update, **chosen)
-        result.training = _history(folder / "metrics.jsonl")
+        result.training = history
     result.warnings += notes
     return result
 
@@ -164,7 +178,18 @@ def _seen_in_training(trained_on: Path, evaluated: Manifest) -> list[str]:
 
 
 def _history(path: Path) -> list[dict[str, Any]] | None:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else None
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else None
+    except ValueError:
+        raise DataError(
+            f"{path} is damaged (not one JSON object a line); move it away to evaluate without it"
+        ) from None
+
+
+def _device(name: str) -> str:
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
 def _conditions(attacks: Sequence[str], over_eps: str | None, eps: str | None) -> list[Condition]:
@@ -184,6 +209,8 @@ def _conditions(attacks: Sequence[str], over_eps: str | None, eps: str | None) -
 
 
 def _split(manifest: Manifest, split: str) -> Manifest:
+    if split == "all":
+        return manifest
     found = sorted(set(manifest.column("split")))
     if split not in found:
         raise ConfigError(
@@ -193,25 +220,26 @@ def _split(manifest: Manifest, split: str) -> Manifest:
 
 
 def _show(result: Evaluation) -> None:
-    table = Table(title=result.name)
-    columns = {
-        "both": "robust/both/frame_auc",
-        "fakes only": "robust/fakes_only/frame_auc",
-        "success": "attack_success_rate",
-    }
-    for title in ("condition", "AUC", "video AUC", *columns):
-        table.add_column(title)
+    table = Table(title=escape(result.name))
+    table.add_column("condition", overflow="fold")
+    for title in ("AUC", "video AUC", "fakes only", "flipped"):
+        table.add_column(title, justify="right", no_wrap=True)
     for c in result.conditions:
-        frame, video = ("frame/auc", "video/auc") if c.attack is None else (columns["both"], "robust/both/video_auc")
-        cells = [_cell(c.metrics.get(key)) for key in (frame, video, *columns.values())]
-        table.add_row(c.name, *cells)
+        clean = c.attack is None
+        frame, video = ("frame/auc", "video/auc") if clean else ("robust/both/frame_auc", "robust/both/video_auc")
+        auc, rest = c.metrics.get(frame), (video, "robust/fakes_only/frame_auc", "attack_success_rate")
+        table.add_row(escape(c.name), _with_interval(auc), *(_value(c.metrics.get(key)) for key in rest))
     console.print(table)
     for warning in result.warnings:
         console.print(f"[bold]warning:[/bold] {escape(warning)}")
 
 
-def _cell(metric: Any) -> str:
-    if metric is None or metric.value is None:
-        return ""
-    interval = f" [{metric.low:.3f}, {metric.high:.3f}]" if metric.low is not None else ""
-    return escape(f"{metric.value:.3f}{interval}")
+def _with_interval(metric: Metric | None) -> str:
+    value = _value(metric)
+    if metric is None or metric.low is None:
+        return value
+    return escape(f"{value} [{metric.low:.3f}, {metric.high:.3f}]")
+
+
+def _value(metric: Metric | None) -> str:
+    return "" if metric is None or metric.value is None else f"{metric.value:.3f}"

@@ -7,21 +7,28 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 console = Console(highlight=False)
 notes = Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """Print a line as it is: no markup in somebody's paths, no break in a command to copy."""
+    console.print(text, markup=False, soft_wrap=True)
 
 
 def bars() -> Progress:
     """A progress display on stderr, so that stdout stays for results."""
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("ETA"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[info]}"),
+        # Only what room is left: the bar, the count and the time must stay readable at 80 columns.
+        TextColumn("{task.fields[info]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
         console=notes,
     )
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from unfooled.cli.progress import console
+from unfooled.cli.progress import console, say
 
 
 def report(
@@ -23,13 +23,15 @@ def report(
     ```
     """
     from unfooled.evaluation import compare_all
+    from unfooled.files import check_target
     from unfooled.reports import render
     from unfooled.results import Evaluation, write_text
 
+    check_target(out)
     files = [p / "eval.json" if p.is_dir() else p for p in evaluations]
     read = [Evaluation.read(p) for p in files]
     write_text(out, render(read, compare_all(read)))
-    console.print(f"{len(read)} evaluation{'s'[: len(read) != 1]} -> {out}")
+    say(f"{len(read)} evaluation{'s'[: len(read) != 1]} -> {out}")
 
 
 def list_parts() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from unfooled.cli.progress import bars, console
+from unfooled.cli.progress import bars, console, say
 
 SHOWN = ("loss", "bce", "bce_adv", "kl", "dcl", "asl", "srl", "cos_real_fake", "cos_adv", "cos_weight")
 
@@ -45,8 +46,8 @@ def train(
         return
     for warning in result.warnings:
         console.print(f"[bold]warning:[/bold] {escape(warning)}")
-    console.print(f"best {_aucs(result.best)} (validation, epoch {result.best['epoch']}) -> {out}")
-    console.print(f"next: unfooled evaluate {out} --attack pgd")
+    say(f"best {_aucs(result.best)} (validation, epoch {result.best['epoch']}) -> {out}")
+    say(f"next: unfooled evaluate {shlex.quote(str(out))} --attack pgd")
 
 
 class _Watch:

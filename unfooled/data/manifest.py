@@ -196,7 +196,9 @@ class Manifest:
         for kind, columns in {"video": ["video"], "person": ["identity", "source_identity"]}.items():
             if found := leaks.leak(self, kind, columns):
                 if not published:
-                    raise DataError(f"{found}; split by person, or say that the splits are published")
+                    raise DataError(
+                        f"{found}; split by person, or index with --published where the splits are the publisher's"
+                    )
                 warnings.append(f"{found} (published split, kept as it is)")
         if files:
             leaks.check_files(self)

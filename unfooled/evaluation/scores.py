@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ def evaluate_scores(
     manifest: Manifest,
     *,
     name: str = "",
+    passed_over: Container[str] = (),
     threshold: float = 0.0,
     attack_name: str = "attack",
     video_rule: str = "mean_logit",
@@ -42,6 +43,7 @@ def evaluate_scores(
             ``score`` (probability of fake, in [0, 1]); optional ``logit_adv`` or ``score_adv`` of attacked samples.
             The column's name decides how a number is read, never its value. Other columns are ignored.
         manifest: the samples that were scored.
+        passed_over: ids or paths that the file may name besides, such as the rows of other splits.
         name: of the detector in tables; empty means the file's name.
         threshold: a logit; fake if logit > threshold.
         attack_name: of the condition behind ``*_adv``.
@@ -53,7 +55,7 @@ def evaluate_scores(
     """
     path = Path(path)
     rows = np.flatnonzero(manifest.column("status") == "ok")
-    columns = _read(path, manifest.take(rows))
+    columns = _read(path, manifest.take(rows), passed_over)
     samples = samples_of(manifest, rows)
     tables = Tables(samples, threshold, video_rule, replicates, seed)
     clean = columns["clean"]
@@ -73,12 +75,12 @@ def evaluate_scores(
     )
 
 
-def _read(path: Path, manifest: Manifest) -> dict[str, Array]:
+def _read(path: Path, manifest: Manifest, passed_over: Container[str]) -> dict[str, Array]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = csv.reader(file, strict=True)
             header = [column.strip() for column in next(lines, [])]
-            return _columns(path.name, header, _numbered(path.name, header, lines), manifest)
+            return _columns(path.name, header, _numbered(path.name, header, lines), manifest, passed_over)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}; give a CSV with the columns {COLUMNS}") from None
     except (UnicodeDecodeError, csv.Error) as error:
@@ -95,7 +97,11 @@ def _numbered(file: str, header: list[str], lines: Any) -> Iterator[tuple[int, l
 
 
 def _columns(
-    file: str, header: list[str], lines: Iterator[tuple[int, list[str]]], manifest: Manifest
+    file: str,
+    header: list[str],
+    lines: Iterator[tuple[int, list[str]]],
+    manifest: Manifest,
+    passed_over: Container[str],
 ) -> dict[str, Array]:
     key = _only(file, header, KEYS)
     readers: dict[str, tuple[int, str]] = {}
@@ -110,6 +116,8 @@ def _columns(
     seen: dict[str, int] = {}
     for line, cells in lines:
         value = cells[header.index(key)]
+        if value not in place and value in passed_over:
+            continue
         if value not in place:
             raise DataError(f"{file} row {line}: {key} {value!r} is not among the {len(keys)} readable samples")
         if value in seen:

@@ -45,9 +45,11 @@ class RunFolder:
         """Refuse a folder with a run in it, unless that run is to go on.
 
         Raises:
-            ConfigError: the folder holds a run and ``resume`` is False.
+            ConfigError: the folder holds a run and ``resume`` is False, or is not there and ``resume`` is True.
         """
         files = (self.best, self.state, self.path / "metrics.jsonl")
+        if resume and not self.path.is_dir():
+            raise ConfigError(f"{self.path} is no run to resume; leave out --resume to start one")
         if not resume and any(file.exists() for file in files):
             raise ConfigError(f"{self.path} holds a run already; go on with --resume or choose another --out")
 
