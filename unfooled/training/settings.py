@@ -83,9 +83,7 @@ class Settings:
         if self.fake_share is not None and not 0 < self.fake_share < 1:
             raise ConfigError(f'data.fake_share must be in (0, 1), got {self.fake_share:g}; write 0.5, or "data"')
         if self.views is not None and self.views < self.batch_size:
-            raise ConfigError(
-                f"data.views must be >= training.batch_size, got {self.views} < {self.batch_size}"
-            )
+            raise ConfigError(f"data.views must be >= training.batch_size, got {self.views} < {self.batch_size}")
         if self.lr is not None and not 0 < self.lr < math.inf:
             raise ConfigError(f"training.lr must be > 0, got {self.lr:g}")
         if not 0 <= self.ema < 1:
