@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,6 +69,9 @@ def index(
     dataset: Annotated[
         str | None, typer.Option(help="A name that keeps people and videos of several sets apart.")
     ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="The splits are the publisher's: a leak in them is a warning.")
+    ] = False,
     decode: Annotated[
         bool, typer.Option("--decode", help="Open every image once and mark those that can not be read.")
     ] = False,
@@ -87,6 +91,7 @@ def index(
     # Only said where it matters: a layout without split lists has nothing to leave out.
     options |= {} if splits else {"splits": False}
     manifest, problems = read(layout, root, decode=decode, **options)
+    manifest = replace(manifest, published=published or manifest.published)
     manifest.write(out)
     _show(manifest)
     for problem in problems:
