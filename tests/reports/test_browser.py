@@ -63,9 +63,9 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
-        page.goto(address)
+        page.goto(address, timeout=120_000)
         if options.get("java_script_enabled", True):
-            page.wait_for_function("document.documentElement.dataset.drawn !== undefined", timeout=60_000)
+            page.wait_for_function("document.documentElement.dataset.drawn !== undefined", timeout=120_000)
         return page
 
     yield opened
