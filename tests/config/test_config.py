@@ -16,8 +16,8 @@ from unfooled.errors import CheckpointError, ConfigError, DataError, UnfooledErr
 from unfooled.objectives import AFSL
 from unfooled.threats import L2, Linf
 
-ROOT = Path(__file__).parents[1]
-TOY: dict[str, Any] = runpy.run_path(str(Path(__file__).parent / "training" / "toy.py"))
+ROOT = Path(__file__).parents[2]
+TOY: dict[str, Any] = runpy.run_path(str(Path(__file__).parents[1] / "training" / "toy.py"))
 RECIPE = """
 epochs = 2
 seed = 3

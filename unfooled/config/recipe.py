@@ -1,4 +1,4 @@
-"""Recipes: a TOML file that says only what differs from the defaults, and the objects that it stands for."""
+"""Recipes: a TOML file that says only what differs from the defaults."""
 
 from __future__ import annotations
 
@@ -6,25 +6,18 @@ import inspect
 import tomllib
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tomlkit
-import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
-from unfooled import attacks, checkpoints, models, objectives
-from unfooled.attacks import Attack
-from unfooled.data.frames import Frames
-from unfooled.data.manifest import Manifest
+from unfooled import models, objectives
 from unfooled.errors import ConfigError, suggest
-from unfooled.models.detector import Detector
-from unfooled.objectives import Objective
-from unfooled.randomness import seed_of
 from unfooled.registry import lookup
 from unfooled.registry import parse as parse_part
-from unfooled.training import FitResult, Progress, RunFolder, Settings, first_process, fit, place
+from unfooled.training import Settings
 
 ELSEWHERE = {"epochs", "seed", "resume", "views", "fake_share", "validation_attack", "validation_limit"}
 
@@ -110,18 +103,6 @@ class Recipe(Section):
         return options.get("eps") if options.get("norm", "linf") == "linf" else None
 
 
-@dataclass(frozen=True)
-class Parts:
-    """The objects of a recipe; ``notes`` are the manifest's warnings."""
-
-    detector: Detector
-    objective: Objective
-    train: Frames
-    validation: Frames
-    settings: Settings
-    notes: list[str]
-
-
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in a TOML file, or of a run folder (its ``recipe.toml``).
 
@@ -159,89 +140,6 @@ def dump(recipe: Recipe) -> str:
     for section, known in _named(recipe).items():
         values[section] = {"name": values[section]["name"], **known, **values[section]}
     return tomlkit.dumps(_without_none(values))
-
-
-def build(recipe: Recipe) -> Parts:
-    """The detector (fresh, or filled from ``init``), objective, frames and settings of a recipe.
-
-    Raises:
-        ConfigError: an option is not allowed.
-        CheckpointError: ``init`` does not fit the detector.
-        DataError: the manifest can not be read, leaks, or lacks a split.
-    """
-    options = dict(recipe.objective.options)
-    from_data = options.get("fake_share") == "data"
-    if from_data:
-        del options["fake_share"]
-    objective = objectives.create(recipe.objective.name, **options)
-    share = None if recipe.data.fake_share == "data" else recipe.data.fake_share
-    settings = Settings(
-        epochs=recipe.epochs,
-        seed=recipe.seed,
-        views=recipe.data.views,
-        fake_share=share,
-        validation_attack=None if recipe.evaluation.attack == "none" else build_attack(recipe.evaluation.attack),
-        validation_limit=recipe.evaluation.limit,
-        **recipe.training.model_dump(),
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_of(recipe.seed, "init"))
-        detector = models.create(recipe.detector.name, **recipe.detector.options)
-    if recipe.init is not None:
-        detector = checkpoints.load(recipe.init, into=detector)
-    manifest = Manifest.read(recipe.data.manifest)
-    notes = manifest.check()
-    train = Frames(manifest.select(split="train"), recipe.data.size, recipe.data.augment, recipe.seed)
-    validation = Frames(manifest.select(split="validation"), recipe.data.size, seed=recipe.seed)
-    if from_data:
-        objective = replace(objective, fake_share=train.fake_share(None))
-    return Parts(detector, objective, train, validation, settings, notes)
-
-
-def train(
-    recipe: Recipe,
-    out: Path | str,
-    *,
-    resume: bool = False,
-    device: str | None = None,
-    progress: Progress | None = None,
-) -> FitResult:
-    """Run a recipe into a run folder.
-
-    Args:
-        out: a new folder, or with ``resume`` the folder of the run to go on with.
-        device: takes the place of the recipe's.
-    """
-    folder = RunFolder(Path(out))
-    if first_process():
-        folder.check(resume)
-    parts = build(recipe)
-    settings = replace(parts.settings, resume=resume, device=parts.settings.device if device is None else device)
-    place(settings)
-    if first_process():
-        folder.claim(resume)
-        # A resume with another recipe is refused by ``fit``; what the run was made with must stay.
-        if not (resume and folder.state.exists()):
-            folder.write("recipe.toml", dump(recipe))
-        for note in parts.notes:
-            folder.log(f"note: {note}")
-    return fit(parts.detector, parts.objective, parts.train, parts.validation, settings, folder.path, progress=progress)
-
-
-def build_attack(text: str, recipe_eps: str | float | None = None) -> Attack:
-    """An attack from ``pgd:eps=2/255,steps=10``, or ``transfer:surrogate=runs/standard,...``.
-
-    Args:
-        text: name and options; a transfer's surrogate is a checkpoint or run folder, from the current directory.
-        recipe_eps: Linf radius to take where the text names none.
-    """
-    name, options = parse_part(text)
-    parts: dict[str, Any] = dict(options)
-    if recipe_eps is not None and "eps" not in parts and parts.get("norm", "linf") == "linf":
-        parts["eps"] = recipe_eps
-    if isinstance(surrogate := parts.get("surrogate"), str):
-        parts["surrogate"] = checkpoints.load(surrogate)
-    return attacks.create(name, **parts)
 
 
 def _override(values: dict[str, Any], text: str) -> None:
