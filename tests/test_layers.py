@@ -19,7 +19,7 @@ FLOORS = [
     {"evaluation", "calibration"},
     {"reports", "training"},
     {"config"},
-    {"scanning", "export", "gan_training"},
+    {"attack_files", "scanning", "export", "gan_training"},
     {"service", "studies", "demo"},
     {"cli"},
 ]

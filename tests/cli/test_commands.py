@@ -66,6 +66,36 @@ def test_forging_and_indexing_give_a_manifest_of_every_manipulation(home: Path, 
     assert run("data", "check", home / "set/manifest.parquet") == 0
 
 
+def test_drawn_people_become_clips_under_their_own_name(
+    home: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--people", 9, "--frames", 2, "--size", 32, "--manipulation", "FaceSwap", "--flicker", 0.3)
+    assert run("data", "forge", "portraits", "--out", home / "drawn", *options) == 0
+    assert "18 real and 20 fake frames of 32 px in clips of 2" in " ".join(capsys.readouterr().out.split())
+    assert run("data", "index", "ffpp", home / "drawn", "--out", home / "drawn.parquet") == 0
+    manifest = Manifest.read(home / "drawn.parquet")
+    assert set(manifest.column("dataset")) == {"portraits"}
+    assert len(set(manifest.select(manipulation="Real").column("identity"))) == 9
+    assert manifest.check() == []
+
+
+def test_a_folder_called_portraits_is_named_with_a_dot(
+    home: Path,
+    run: Run,
+    album: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (home / "here").mkdir()
+    album(home / "here/portraits", {"one": 9})
+    monkeypatch.chdir(home / "here")
+    options = ("--size", 32, "--manipulation", "SelfBlended")
+    assert run("data", "forge", "portraits", "--out", "set", *options) == 2
+    assert "./portraits" in capsys.readouterr().err
+    assert run("data", "forge", "./portraits", "--out", "set", *options) == 0
+    assert json.loads(Path("set/forge.json").read_text())["source"] == "portraits"
+
+
 def test_a_run_folder_holds_what_a_user_expects(home: Path, run: Run) -> None:
     names = {p.name for p in (home / "run").iterdir()}
     assert {"recipe.toml", "best.safetensors", "last.safetensors", "metrics.jsonl", "log.txt", "model_card.md"} <= names

@@ -187,6 +187,28 @@ def test_actors_and_samples_without_a_person(tmp_path: Path) -> None:
     assert (gan["identity"], gan["source_identity"], gan["split"]) == (None, None, "")
 
 
+def test_a_forged_set_is_called_after_its_source(tree: Path) -> None:
+    put(tree, "forge.json", data=b'{"source": "portraits"}')
+    assert set(read_ffpp(tree).column("dataset")) == {"portraits"}
+    assert "portraits/Real/c23/youtube/000/0000" in rows(read_ffpp(tree))
+    assert set(read_ffpp(tree, dataset="mine").column("dataset")) == {"mine"}
+    put(tree, "forge.json", data=b"{}")
+    assert set(read_ffpp(tree).column("dataset")) == {"FF++"}
+    put(tree, "forge.json", data=b"{")
+    with pytest.raises(DataError, match=r"forge\.json is not JSON"):
+        read_ffpp(tree)
+
+
+def test_a_second_fake_of_a_frame_has_that_frame_as_its_parent(tree: Path) -> None:
+    put(tree, *(fake("000_000", f"{k:04}.png", "SelfBlended") for k in (2, 3, 4)))
+    found = rows(read_ffpp(tree))
+    assert found["FF++/SelfBlended/c23/000_000/0002"]["parent"] is None
+    put(tree, "forge.json", data=b"{}")
+    found = rows(read_ffpp(tree))
+    parents = [found[f"FF++/SelfBlended/c23/000_000/{k:04}"]["parent"] for k in range(5)]
+    assert parents == [f"FF++/Real/c23/youtube/000/{k % 2:04}" for k in range(5)]
+
+
 def test_people_csv_names_persons_so_that_a_double_photograph_is_a_leak(tree: Path) -> None:
     people = "id,identity,collection\n000,ada,gpo\n003,ben,gpo\n020,cleo,london\n"
     put(tree, "people.csv", data=people.encode())

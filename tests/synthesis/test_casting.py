@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unfooled.errors import ConfigError, DataError
-from unfooled.synthesis.casting import FEWEST, FOLDS, Person, cast, check_rounds, circle, pairs
+from unfooled.synthesis.casting import FEWEST, FOLDS, Person, cast, check_rounds, circle, pairs, takes
 from unfooled.synthesis.landmarks import MEAN_SHAPE
 from unfooled.synthesis.photographs import Photograph
 
@@ -42,7 +42,7 @@ def test_more_than_a_thousand_people_have_four_digits() -> None:
 def test_all_photographs_of_a_person_stay_together() -> None:
     people = cast(photographs(a=12) + photographs(a=12), np.random.default_rng(0))
     assert len(people) == 12
-    assert all(len(p.photographs) == 2 for p in people)
+    assert all(len(p.shots) == 2 for p in people)
 
 
 def test_seed_decides() -> None:
@@ -94,3 +94,25 @@ def test_more_rounds_than_partners_are_refused() -> None:
     check_rounds(people, 1)
     with pytest.raises(ConfigError, match="per_image must be < 2"):
         check_rounds(people, 2)
+
+
+def test_every_clip_of_a_person_gets_a_number_of_its_own() -> None:
+    shots = [p for p in photographs(a=12) for _ in range(3)] + [p for p in photographs(a=3) for _ in range(3)]
+    people = cast(shots, np.random.default_rng(0), 3)
+    videos = [v for p in people for v in takes(p, 3)]
+    assert [v.id for v in videos] == [f"{k:03}" for k in range(15)]
+    assert all(len(v.shots) == 3 for v in videos)
+    of = Counter(v.identity for v in videos)
+    assert sorted(of.values()) == [1] * 9 + [2] * 3
+    for v in videos:
+        (person,) = (p for p in people if p.identity == v.identity)
+        assert (v.split, v.fold, v.collection) == (person.split, person.fold, person.collection)
+        assert {s.identity for s in v.shots} == {v.identity}
+    # Splits are drawn by person, so a second clip moves nobody.
+    plain = cast(photographs(a=12), np.random.default_rng(0))
+    assert [(p.identity, p.split, p.fold) for p in people] == [(p.identity, p.split, p.fold) for p in plain]
+
+
+def test_without_clips_all_pictures_of_a_person_are_one_video() -> None:
+    for person in cast(photographs(a=12) + photographs(a=12), np.random.default_rng(0)):
+        assert takes(person, None) == [person]

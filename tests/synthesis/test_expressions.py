@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from unfooled.synthesis.expressions import LARGEST, expression, grimace
+from unfooled.synthesis.expressions import LARGEST, LIDS, LIPS, expression, grimace, parted
 from unfooled.synthesis.landmarks import EYES, MEAN_SHAPE, MOUTH, NOSE, five_of, shape_from
 
 FACE = MEAN_SHAPE * 40 + (64, 50)
@@ -46,3 +46,16 @@ def test_a_lower_lip_takes_the_chin_along() -> None:
     shift = expression(FACE, donor)
     assert 0 < shift[8, 1] < shift[57, 1]
     assert abs(shift[0, 1]) < 0.05
+
+
+def test_parted_opens_what_is_shut_and_nothing_else() -> None:
+    np.testing.assert_array_equal(parted(FACE), FACE)
+    shut = FACE.copy()
+    shut[[37, 38, 43, 44]] = FACE[[41, 40, 47, 46]]
+    shut[[61, 62, 63]] = FACE[[67, 66, 65]]
+    turn = np.array([[0.95, -0.3], [0.3, 0.95]])
+    wide = parted(shut @ turn.T) @ np.linalg.inv(turn).T
+    np.testing.assert_allclose((FACE[41] - wide[37])[1], LIDS * (FACE[39] - FACE[36])[0], rtol=0.02)
+    np.testing.assert_allclose((FACE[66] - wide[62])[1], LIPS * 40, rtol=0.02)
+    still = np.setdiff1d(np.arange(68), [37, 38, 43, 44, 61, 62, 63])
+    np.testing.assert_allclose(wide[still], FACE[still])

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from unfooled.errors import ConfigError, DataError
-from unfooled.synthesis import forge as module
+from unfooled.synthesis import autoencoders as module
 from unfooled.synthesis.forge import NOTE, Summary, forge
 from unfooled.synthesis.forgeries import MANIPULATIONS, Deepfakes
 

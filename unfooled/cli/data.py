@@ -21,25 +21,40 @@ app = typer.Typer(help="Make, index and check data sets.", no_args_is_help=True,
 @app.command()
 def forge(
     source: Annotated[
-        Path, typer.Argument(help="Folder of face photographs with faces.csv (file, identity, landmarks).")
+        str,
+        typer.Argument(
+            help="Folder of face photographs with faces.csv (file, identity, landmarks), or the word portraits: "
+            "drawn people, no download. A folder of that name is ./portraits."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="New folder for the FaceForensics++-shaped set.")],
+    people: Annotated[int | None, typer.Option(help="portraits: how many people. Default: 60.")] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(help="Frames of a clip; makes a clip of every photograph. Default: portraits 32, else no clips."),
+    ] = None,
+    flicker: Annotated[
+        float | None,
+        typer.Option(help="Clips: how much a forgery changes from frame to frame, 0 to 1. Default: 0.15."),
+    ] = None,
     manipulation: Annotated[
         list[str] | None, typer.Option(help="One of `unfooled list`; repeat for several. Default: all.")
     ] = None,
-    per_image: Annotated[int, typer.Option(min=1, help="Fakes of each manipulation for every photograph.")] = 1,
+    per_image: Annotated[int, typer.Option(min=1, help="Fakes of each manipulation for every picture.")] = 1,
     strength: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="0 leaves the photograph as it is, 1 is the full forgery.")
+        float, typer.Option(min=0.0, max=1.0, help="0 leaves the picture as it is, 1 is the full forgery.")
     ] = 1.0,
     size: Annotated[int, typer.Option(min=32, help="Height and width of the written faces, in pixels.")] = 96,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes; default: one a core.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a folder that is not empty.")] = False,
 ) -> None:
-    """Turn real photographs into a set of real and fake faces, split by person.
+    """Make a set of real and fake faces, split by person, from photographs or drawn people.
 
     ```
+    unfooled data forge portraits --out sets/portraits --people 60 --frames 32
     unfooled data forge photos --out sets/faces
+    unfooled data forge photos --out sets/clips --frames 16
     unfooled data forge photos --out sets/swaps --manipulation FaceSwap --per-image 3
     ```
     """
@@ -47,8 +62,8 @@ def forge(
 
     with bar("forging") as update:
         summary = run(
-            source, out, manipulations=manipulation, per_image=per_image, strength=strength, size=size, seed=seed,
-            workers=workers, force=force, progress=update,
+            source, out, people=people, frames=frames, flicker=flicker, manipulations=manipulation, per_image=per_image,
+            strength=strength, size=size, seed=seed, workers=workers, force=force, progress=update,
         )  # fmt: skip
     console.print(str(summary))
     console.print(f"next: unfooled data index ffpp {out} --out {out / 'manifest.parquet'}")

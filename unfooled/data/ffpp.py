@@ -27,7 +27,7 @@ def read_ffpp(
     root: Path,
     *,
     compression: str | None = None,
-    dataset: str = "FF++",
+    dataset: str | None = None,
     frames: str = "images",
     splits: bool = True,
 ) -> Manifest:
@@ -41,7 +41,8 @@ def read_ffpp(
     Args:
         root: folder that holds ``original_sequences`` and ``manipulated_sequences``, also a partial copy.
         compression: raw, c0, c23 or c40; None = all that are there.
-        dataset: name that makes ids, videos and people unique among data sets.
+        dataset: name that makes ids, videos and people unique among data sets; None = the source that a forged set
+            names in its ``forge.json``, else FF++.
         frames: folder of the frames, ``images`` (or ``frames``, whichever is there); ``videos`` gives one row a video.
         splits: read ``splits/{train,val,test}.json``; False = rows without a split.
 
@@ -56,7 +57,8 @@ def read_ffpp(
         raise DataError(f"{root} is not a folder; name the folder that holds original_sequences/")
     if compression is not None and compression not in COMPRESSIONS:
         raise DataError(f"compression must be one of {', '.join(COMPRESSIONS)}, got {compression!r}")
-    reader = _Reader(root, dataset, _read_people(root))
+    made_from = _made_from(root)
+    reader = _Reader(root, dataset or made_from or "FF++", _read_people(root), forged=made_from is not None)
     if splits:
         reader.read_splits(root / "splits")
     for part, label in (("original_sequences", REAL), ("manipulated_sequences", FAKE)):
@@ -71,6 +73,7 @@ class _Reader:
     root: Path
     dataset: str
     people: dict[str, dict[str, str]]
+    forged: bool = False
     split_of: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     columns: dict[str, list[Any]] = field(default_factory=lambda: {n: [] for n in COLUMNS})
@@ -139,7 +142,7 @@ class _Reader:
                 "video": f"{self.dataset}/{manipulation}/{path}",
                 "identity": self._person(target) if source or label == REAL or known else None,
                 "source_identity": self._person(source) if source and label == FAKE else None,
-                "parent": frames.get("" if is_video else number) if label == FAKE else None,
+                "parent": frames.get("" if is_video else self._original(number, frames)) if label == FAKE else None,
                 "manipulation": manipulation,
                 "dataset": self.dataset,
                 "collection": self.people.get(target, {}).get("collection") or collection,
@@ -169,6 +172,11 @@ class _Reader:
             )
         self.notes += [f"{n} {text}, such as {self.examples[text]}" for text, n in self.odd.items()]
         return Manifest(pa.concat_tables(self.tables), self.root, tuple(self.notes))
+
+    def _original(self, number: str, frames: dict[str, str]) -> str:
+        """The frame of the target that a fake was made from; a forged set may turn a video into several in a row."""
+        repeats = self.forged and number.isdecimal() and number not in frames and len(frames) > 0
+        return str(int(number) % len(frames)) if repeats else number
 
     def _person(self, number: str) -> str:
         return self.people.get(number, {}).get("identity") or f"{self.dataset}/{number}"
@@ -225,6 +233,19 @@ def _read_groups(path: Path) -> list[list[str]]:
     if not fits:
         raise DataError(f'{path} must be a list of pairs of ids, such as [["000", "003"]]')
     return list(groups)
+
+
+def _made_from(root: Path) -> str | None:
+    """What a set of ``unfooled data forge`` was made from; None for any other set."""
+    path = root / "forge.json"
+    if not path.is_file():
+        return None
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}; forge the set again, or remove the file") from None
+    # Older sets do not name their source.
+    return str(settings.get("source", "")) if isinstance(settings, dict) else ""
 
 
 def _read_people(root: Path) -> dict[str, dict[str, str]]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 
 from unfooled.errors import ConfigError, DataError
-from unfooled.synthesis.photographs import Photograph
+from unfooled.synthesis.photographs import Shot
 
 FOLDS = 5
 FEWEST = 9
@@ -22,15 +22,15 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody with one or more photographs.
+    """Somebody with one or more pictures.
 
     Args:
-        id: number in the set, zero-padded; the name of the "video".
+        id: number in the set, zero-padded; the name of the "video", and of the first one where there are several.
         identity: name in the table.
-        collection: where the photographs come from.
+        collection: where the pictures come from.
         split: ``train``, ``val`` or ``test``.
         fold: in [0, FOLDS); autoencoders are fitted on training people of other folds than target and donor.
-        photographs: their frames, in the order of the table.
+        shots: their frames, in the order of the table; one clip after the other.
     """
 
     id: str
@@ -38,28 +38,36 @@ class Person:
     collection: str
     split: str
     fold: int
-    photographs: tuple[Photograph, ...]
+    shots: tuple[Shot, ...]
 
 
-def cast(photographs: Sequence[Photograph], rng: np.random.Generator) -> list[Person]:
+def cast(shots: Sequence[Shot], rng: np.random.Generator, frames: int | None = None) -> list[Person]:
     """Everybody with a number, a split (60/20/20 by person within each collection) and a fold.
+
+    Args:
+        shots: pictures of everybody, those of one clip side by side.
+        rng: draws splits and folds.
+        frames: of one clip, so that every clip gets its own number (``takes``); None = all pictures of a person are
+            one video.
 
     Raises:
         DataError: a person in two collections, or a collection with fewer people than ``FEWEST``.
     """
-    frames: dict[tuple[str, str], list[Photograph]] = defaultdict(list)
-    for p in photographs:
-        frames[p.collection, p.identity].append(p)
+    of: dict[tuple[str, str], list[Shot]] = defaultdict(list)
+    for shot in shots:
+        of[shot.collection, shot.identity].append(shot)
     homes: dict[str, str] = {}
-    for collection, identity in sorted(frames):
+    for collection, identity in sorted(of):
         if homes.setdefault(identity, collection) != collection:
             raise DataError(
                 f"{identity!r} is in the collections {homes[identity]!r} and {collection!r}; rename one person"
             )
-    digits = 4 if len(frames) > 1000 else 3
+    videos = {key: 1 if frames is None else len(own) // frames for key, own in of.items()}
+    digits = 4 if sum(videos.values()) > 1000 else 3
+    number = 0
     people: list[Person] = []
-    for collection in sorted({c for c, _ in frames}):
-        names = sorted(i for c, i in frames if c == collection)
+    for collection in sorted({c for c, _ in of}):
+        names = sorted(i for c, i in of if c == collection)
         if len(names) < FEWEST:
             raise DataError(
                 f"collection {collection!r} has {len(names)} people, but forging needs {FEWEST} or more to keep "
@@ -70,11 +78,20 @@ def cast(photographs: Sequence[Photograph], rng: np.random.Generator) -> list[Pe
         order = rng.permutation(len(names))
         split_of = {int(k): "test" if r < part else "val" if r < 2 * part else "train" for r, k in enumerate(order)}
         fold_of = {int(k): r % FOLDS for r, k in enumerate(order)}
-        people += [
-            Person(f"{len(people) + k:0{digits}}", n, collection, split_of[k], fold_of[k], tuple(frames[collection, n]))
-            for k, n in enumerate(names)
-        ]
+        for k, name in enumerate(names):
+            own = tuple(of[collection, name])
+            people.append(Person(f"{number:0{digits}}", name, collection, split_of[k], fold_of[k], own))
+            number += videos[collection, name]
     return people
+
+
+def takes(person: Person, frames: int | None) -> list[Person]:
+    """The person once for every clip of ``frames`` frames, each with a number of its own; None = one video of all."""
+    step = frames or len(person.shots)
+    return [
+        replace(person, id=f"{int(person.id) + n:0{len(person.id)}}", shots=person.shots[n * step : (n + 1) * step])
+        for n in range(len(person.shots) // step)
+    ]
 
 
 def pairs(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.random import Generator
 
-from unfooled.synthesis.landmarks import BROWS, EYES, JAW, MEAN_SHAPE, MOUTH, Points, similarity
+from unfooled.synthesis.flicker import Draws
+from unfooled.synthesis.landmarks import BROWS, EYES, JAW, MEAN_SHAPE, MOUTH, Points, eye_distance, five_of, similarity
 
 LARGEST = 0.1
 """No point moves by more than this, in eye distances, along x or y."""
+LIDS, LIPS = 0.22, 0.05
+"""How far eyes and lips are open at the least where a face is laid over another."""
 
 
 def _upright(shape: Points) -> tuple[Points, Points]:
@@ -42,7 +44,7 @@ def expression(target: Points, donor: Points, drawn: Points | float = 0.0) -> Po
     return np.asarray(shift @ back.T)
 
 
-def grimace(rng: Generator, least: float = 0.0) -> Points:
+def grimace(rng: Draws, least: float = 0.0) -> Points:
     """(68, 2) shifts of a drawn expression, in eye distances: smile, lips, width of the mouth, brows.
 
     Args:
@@ -60,6 +62,33 @@ def grimace(rng: Generator, least: float = 0.0) -> Points:
     shift[MOUTH, 1] += 0.035 * opening * below * (1 - np.minimum(np.abs(x), 1) ** 2)
     shift[BROWS, 1] = -0.06 * brows
     return shift
+
+
+def parted(shape: Points) -> Points:
+    """(68, 2) the shape with no eye and no mouth quite closed, so that a face can be laid over it by its points.
+
+    A warp that spreads an open eye over a closed one, whose lids are one line, turns over. So an upper lid stays
+    ``LIDS`` of the eye's width above the lower one, and the inner lips ``LIPS`` eye distances apart; what is wider
+    open stays as it is.
+    """
+    up, unit = -_down(shape), eye_distance(shape)
+    moved = shape.copy()
+    for upper, lower, least in (
+        ((37, 38), (41, 40), LIDS * float(np.linalg.norm(shape[39] - shape[36]))),
+        ((43, 44), (47, 46), LIDS * float(np.linalg.norm(shape[45] - shape[42]))),
+        ((61, 62, 63), (67, 66, 65), LIPS * unit),
+    ):
+        low = shape[list(lower)]
+        gap = (shape[list(upper)] - low) @ up
+        moved[list(upper)] += np.clip(least - gap, 0, None)[:, None] * up
+    return moved
+
+
+def _down(shape: Points) -> Points:
+    """(2,) the direction across the eye line."""
+    five = five_of(shape)
+    x, y = (five[1] - five[0]) / np.linalg.norm(five[1] - five[0])
+    return np.array([-y, x])
 
 
 def _chin(drop: float) -> Points:

@@ -8,11 +8,11 @@ from typing import ClassVar, final
 
 import cv2
 import numpy as np
-from numpy.random import Generator
 
 from unfooled.errors import ConfigError, DataError
 from unfooled.synthesis.eigenfaces import PATCH_SHAPE, Eigenfaces, patch
 from unfooled.synthesis.expressions import expression, grimace
+from unfooled.synthesis.flicker import Draws
 from unfooled.synthesis.landmarks import Points, eye_distance
 from unfooled.synthesis.photographs import Image, Portrait
 from unfooled.synthesis.warps import (
@@ -51,13 +51,15 @@ class Manipulation(ABC):
 
     of_itself: ClassVar[bool] = False
     """The donor is the target itself."""
+    aligned: ClassVar[bool] = False
+    """One face is laid over another by landmarks that an alignment found in every frame anew."""
 
     @abstractmethod
-    def face(self, target: Portrait, donor: Portrait, rng: Generator, strength: float) -> tuple[Float, Float]:
+    def face(self, target: Portrait, donor: Portrait, rng: Draws, strength: float) -> tuple[Float, Float]:
         """The forged face as a whole picture (S, S, 3), and its mask (S, S) at full opacity times ``strength``."""
 
     @final
-    def __call__(self, target: Portrait, donor: Portrait, rng: Generator, strength: float = 1.0) -> Forgery:
+    def __call__(self, target: Portrait, donor: Portrait, rng: Draws, strength: float = 1.0) -> Forgery:
         """Forge one picture.
 
         Args:
@@ -102,6 +104,8 @@ class Deepfakes(Manipulation):
     shape-free patches in place of a trained network.
     """
 
+    aligned: ClassVar[bool] = True
+
     eigenfaces: Eigenfaces | None = None
     rank: int = 128
 
@@ -109,7 +113,7 @@ class Deepfakes(Manipulation):
         """With an autoencoder learnt from (N, PATCH, PATCH, 3) patches of ``eigenfaces.patch``."""
         return replace(self, eigenfaces=Eigenfaces.fit(patches, self.rank))
 
-    def face(self, target: Portrait, donor: Portrait, rng: Generator, strength: float) -> tuple[Float, Float]:
+    def face(self, target: Portrait, donor: Portrait, rng: Draws, strength: float) -> tuple[Float, Float]:
         if self.eigenfaces is None:
             raise ConfigError("Deepfakes has no autoencoder yet; call Deepfakes().fit(patches) first")
         size = len(target.image)
@@ -131,7 +135,7 @@ class Face2Face(Manipulation):
     of a slightly other light, no 3-D model.
     """
 
-    def face(self, target: Portrait, donor: Portrait, rng: Generator, strength: float) -> tuple[Float, Float]:
+    def face(self, target: Portrait, donor: Portrait, rng: Draws, strength: float) -> tuple[Float, Float]:
         wanted = expression(target.shape, donor.shape, grimace(rng, least=0.6))
         face = pull(_pixels(target), target.shape, target.shape + strength * wanted)
         gain, shade = rng.uniform(0.98, 1.02, 3), rng.uniform(-5, 5)
@@ -150,7 +154,9 @@ class FaceSwap(Manipulation):
     little coarser than the target as a rendered texture is.
     """
 
-    def face(self, target: Portrait, donor: Portrait, rng: Generator, strength: float) -> tuple[Float, Float]:
+    aligned: ClassVar[bool] = True
+
+    def face(self, target: Portrait, donor: Portrait, rng: Draws, strength: float) -> tuple[Float, Float]:
         size = len(target.image)
         face = carry(_pixels(donor), donor.shape, target.shape, size)
         face = coarsen(face, rng.uniform(1.3, 1.7))
@@ -167,7 +173,7 @@ class NeuralTextures(Manipulation):
     Source: METHODS 9; the family of arXiv:1904.12356. Deviation: a warp and a coarser grid, no learnt texture.
     """
 
-    def face(self, target: Portrait, donor: Portrait, rng: Generator, strength: float) -> tuple[Float, Float]:
+    def face(self, target: Portrait, donor: Portrait, rng: Draws, strength: float) -> tuple[Float, Float]:
         wanted = expression(target.shape, donor.shape, grimace(rng, least=0.4))
         moved = pull(_pixels(target), target.shape, target.shape + strength * wanted)
         factor = rng.uniform(1.6, 2.4) * eye_distance(target.shape) / 40
@@ -190,7 +196,7 @@ class SelfBlended(Manipulation):
 
     of_itself: ClassVar[bool] = True
 
-    def face(self, target: Portrait, donor: Portrait, rng: Generator, strength: float) -> tuple[Float, Float]:
+    def face(self, target: Portrait, donor: Portrait, rng: Draws, strength: float) -> tuple[Float, Float]:
         size, unit = len(donor.image), eye_distance(donor.shape)
         face = self._recolour(_pixels(donor), rng, strength)
         detail = coarsen(face, rng.uniform(1.6, 2.4))
@@ -207,13 +213,13 @@ class SelfBlended(Manipulation):
         return face, self._mask(target, rng) * np.float32(strength * ratio)
 
     @staticmethod
-    def _recolour(image: Float, rng: Generator, strength: float) -> Float:
+    def _recolour(image: Float, rng: Draws, strength: float) -> Float:
         shift, gain, bright = rng.uniform(-6, 6, 3), rng.uniform(0.92, 1.08), rng.uniform(-8, 8)
         changed = (image - 128) * gain + 128 + shift + bright
         return np.asarray(np.clip(image + strength * (changed - image), 0, 255), np.float32)
 
     @staticmethod
-    def _mask(target: Portrait, rng: Generator) -> Float:
+    def _mask(target: Portrait, rng: Draws) -> Float:
         unit = eye_distance(target.shape)
         whole = face_points(target.shape, rng.uniform(0.0, 0.2))
         parts = [whole, whole, mouth_points(target.shape), np.vstack([target.shape[17:48]])]

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -36,6 +37,21 @@ class Portrait:
 
     image: Image
     shape: Points
+
+
+class Shot(Protocol):
+    """One picture of somebody that can be made at any size: a photograph, or a frame of a clip."""
+
+    @property
+    def identity(self) -> str:
+        """Name of the person; pictures of one person never fall into two splits."""
+
+    @property
+    def collection(self) -> str:
+        """Where the picture comes from; faces are never mixed across collections."""
+
+    def portrait(self, size: int) -> Portrait:
+        """The square around the face, ``size`` pixels high and wide."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +108,10 @@ def read_photographs(folder: Path, fewest: int = 1) -> list[Photograph]:
         DataError: no folder, no table, no row, a missing column, a row without landmarks, a file named twice.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; give a folder of photographs with a {TABLES[0]}")
+        raise DataError(
+            f"{folder}: no such folder; give a folder of photographs with a {TABLES[0]}, or write portraits for drawn "
+            "people"
+        )
     table = next((folder / name for name in TABLES if (folder / name).is_file()), None)
     if table is None:
         raise DataError(f"{folder}: has no {' or '.join(TABLES)}; write one with the columns file,identity,landmarks")
