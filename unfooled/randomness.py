@@ -14,7 +14,16 @@ def seed_of(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
 
 
-def _generators(x: Tensor, seed: int, purpose: str) -> list[torch.Generator]:
+def generators(x: Tensor, seed: int | None, purpose: str) -> list[torch.Generator]:
+    """One generator for each row of ``x``, which depends on (seed, purpose, content of the row) alone.
+
+    Args:
+        x: (B, ...); the content of a row is its identity, so no sample number has to travel along.
+        seed: None gives torch's global generator to every row.
+        purpose: keeps the draws of two users of one seed apart.
+    """
+    if seed is None:
+        return [torch.default_generator] * len(x)
     rows = x.detach().to("cpu", torch.float32).contiguous().numpy()
     return [
         torch.Generator().manual_seed(seed_of(seed, purpose, hashlib.blake2b(row.tobytes(), digest_size=8).hexdigest()))
@@ -32,7 +41,7 @@ def uniform_like(x: Tensor, seed: int | None, purpose: str) -> Tensor:
     """
     if seed is None:
         return torch.empty_like(x).uniform_(-1, 1)
-    draws = [torch.empty(x.shape[1:]).uniform_(-1, 1, generator=g) for g in _generators(x, seed, purpose)]
+    draws = [torch.empty(x.shape[1:]).uniform_(-1, 1, generator=g) for g in generators(x, seed, purpose)]
     return torch.stack(draws).to(x) if draws else torch.empty_like(x)
 
 
@@ -40,5 +49,5 @@ def normal_like(x: Tensor, seed: int | None, purpose: str) -> Tensor:
     """Standard normal noise of the shape of ``x``; otherwise as ``uniform_like``."""
     if seed is None:
         return torch.randn_like(x)
-    draws = [torch.empty(x.shape[1:]).normal_(generator=g) for g in _generators(x, seed, purpose)]
+    draws = [torch.empty(x.shape[1:]).normal_(generator=g) for g in generators(x, seed, purpose)]
     return torch.stack(draws).to(x) if draws else torch.empty_like(x)

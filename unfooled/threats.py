@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -57,6 +59,13 @@ class Threat(ABC):
         """The point of the ball around ``x`` and of [0, 1] that belongs to ``x_adv``."""
         return (x + self._shrink(x_adv - x)).clamp(0, 1)
 
+    def projector(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        """``project`` around a fixed ``x``, for a loop: what depends on ``x`` alone is computed once.
+
+        It may reuse the memory of what it is given.
+        """
+        return partial(self.project, x)
+
 
 @dataclass(frozen=True)
 class Linf(Threat):
@@ -65,10 +74,14 @@ class Linf(Threat):
     largest = 1.0
 
     def distance(self, delta: Tensor) -> Tensor:
-        return delta.flatten(1).abs().amax(1)
+        return delta.abs().amax(tuple(range(1, delta.dim())))
 
     def direction(self, gradient: Tensor) -> Tensor:
         return gradient.sign()
+
+    def projector(self, x: Tensor) -> Callable[[Tensor], Tensor]:
+        low, high = (x - self.eps).clamp(min=0), (x + self.eps).clamp(max=1)
+        return lambda x_adv: torch.clamp(x_adv, low, high, out=x_adv)
 
     def sample(self, x: Tensor, seed: int | None) -> Tensor:
         if math.isinf(self.eps):
@@ -84,12 +97,12 @@ class L2(Threat):
     """The Euclidean length of the change over all pixels and channels is at most eps."""
 
     def distance(self, delta: Tensor) -> Tensor:
-        length: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1)
+        length: Tensor = torch.linalg.vector_norm(delta, dim=tuple(range(1, delta.dim())))
         return length
 
     def direction(self, gradient: Tensor) -> Tensor:
         # Scaled by the largest entry first: the squares of a tiny gradient underflow, and it would look like none.
-        largest = _per_row(gradient.flatten(1).abs().amax(1), gradient)
+        largest = _per_row(gradient.abs().amax(tuple(range(1, gradient.dim()))), gradient)
         scaled = gradient / largest.clamp_min(torch.finfo(gradient.dtype).tiny)
         return scaled / _per_row(self.distance(scaled), gradient).clamp_min(1)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from unfooled.attacks import PGD, Attack, frozen
-from unfooled.attacks.base import Worst, counted
-from unfooled.errors import DataError
+from unfooled.attacks.base import Worst, counted, only
+from unfooled.errors import ConfigError, DataError
 from unfooled.models.detector import Detector
-from unfooled.threats import Linf
+from unfooled.threats import L2, Linf
 
 GOOD = torch.full((2, 3, 8, 8), 0.5)
 LABELS = torch.tensor([0, 1])
@@ -133,3 +133,71 @@ def test_worst_keeps_the_most_harmful_logit_of_each_row() -> None:
 def test_most_attacks_have_nothing_to_learn(tiny_detector: Detector) -> None:
     attack = PGD(Linf(0.05))
     assert attack.fit(tiny_detector, []) is attack
+
+
+@dataclass(frozen=True)
+class Sparing(Attack):
+    """Asks for the later rows only, and for views of them."""
+
+    def perturb(self, detector: Detector, x: Tensor, y: Tensor) -> Tensor:
+        detector(x)
+        rows = torch.arange(2, len(x))
+        with only(rows):
+            detector(x[rows].repeat(5, 1, 1, 1))
+            with only(torch.tensor([1, 3])):
+                detector(x[[3, 5]])
+        detector(x)
+        return x
+
+
+def test_queries_are_counted_row_by_row(tiny_detector: Detector, batch: tuple[Tensor, Tensor]) -> None:
+    found = Sparing(Linf(0.1))(tiny_detector, *batch)
+    assert found.queries.tolist() == [2, 2, 7, 8, 7, 8, 7, 7]
+
+
+@dataclass(frozen=True)
+class Spy(Attack):
+    """Remembers how the batch lies in memory and in which precision the detector answers."""
+
+    seen: list[object] = field(default_factory=list, compare=False)
+
+    def perturb(self, detector: Detector, x: Tensor, y: Tensor) -> Tensor:
+        channels_last = torch.channels_last if x.dim() == 4 else torch.channels_last_3d
+        self.seen.append(x.is_contiguous(memory_format=channels_last))
+        if x.dim() == 4:
+            self.seen.append(detector(x).dtype)
+        return x
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 3, 2, 8, 8)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_single_precision_has_its_channels_last(
+    shape: tuple[int, ...], dtype: torch.dtype, tiny_detector: Detector
+) -> None:
+    spy = Spy(Linf(0.1))
+    x = torch.full(shape, 0.5, dtype=dtype)
+    spy.search(tiny_detector.to(dtype), x, LABELS)
+    assert spy.seen[0] is (dtype == torch.float32)
+
+
+def test_precision_is_of_the_search_alone(tiny_detector: Detector, batch: tuple[Tensor, Tensor]) -> None:
+    usual, coarse = Spy(Linf(0.1)), Spy(Linf(0.1), precision="bfloat16")
+    assert usual(tiny_detector, *batch).logits.dtype == coarse(tiny_detector, *batch).logits.dtype == torch.float32
+    assert usual.seen[1] == torch.float32
+    assert coarse.seen[1] == torch.bfloat16
+    assert not torch.is_autocast_enabled("cpu")
+    with torch.autocast("cpu", torch.bfloat16):
+        usual.search(tiny_detector, *batch)
+    assert usual.seen[-1] == torch.bfloat16  # the caller's own
+    with pytest.raises(ConfigError, match="precision must be one of float32, bfloat16, got 'half'"):
+        PGD(Linf(0.1), precision="half")(tiny_detector, *batch)  # type: ignore[arg-type]
+
+
+def test_an_attack_is_for_its_threats() -> None:
+    @dataclass(frozen=True)
+    class OnlyL2(Sparing):
+        threats = (L2,)
+
+    with pytest.raises(ConfigError, match="OnlyL2 is an attack under norm l2, got linf; write norm=l2"):
+        OnlyL2(Linf(0.1))
+    OnlyL2(L2(0.1))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from unfooled.attacks import FGSM, PGD, Attack, frozen
+from unfooled.attacks.external import TwoClasses
 from unfooled.attacks.gradient import ascend, autograd, divergence, feature_distance
 from unfooled.errors import ConfigError
 from unfooled.losses import binary_kl
@@ -20,36 +22,6 @@ from unfooled.models.detector import Detector, LinearHead
 from unfooled.threats import L2, Linf
 
 Golden = Callable[[str], Path]
-
-
-class GoldenBackbone(nn.Module):
-    """golden/README.md section 7."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1, self.conv2 = nn.Conv2d(3, 8, 3, 1, 1), nn.Conv2d(8, 16, 3, 2, 1)
-        self.conv3 = nn.Conv2d(16, 16, 3, 2, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for layer in (self.conv1, self.conv2, self.conv3):
-            x = layer(x).relu()
-        return x.flatten(1)
-
-
-@pytest.fixture(scope="module")
-def numbers(golden: Golden) -> dict[str, np.ndarray]:
-    with np.load(golden("attacks.npz")) as stored:
-        return dict(stored)
-
-
-@pytest.fixture(params=[torch.float64, torch.float32], ids=["f64", "f32"])
-def net(request: pytest.FixtureRequest, numbers: dict[str, np.ndarray]) -> tuple[Detector, Tensor, Tensor]:
-    detector = Detector(GoldenBackbone(), nn.Linear(1024, 1)).to(request.param)
-    weights = {k.removeprefix("w_"): torch.tensor(v).double() for k, v in numbers.items() if k.startswith("w_")}
-    detector.head.load_state_dict({k.removeprefix("fc."): 20 * v for k, v in weights.items() if k.startswith("fc.")})
-    detector.backbone.load_state_dict({k: v for k, v in weights.items() if not k.startswith("fc.")})
-    x, y = torch.tensor(numbers["x"]).to(request.param), torch.tensor(numbers["y"])
-    return detector, x, y
 
 
 def assert_golden(x_adv: Tensor, logits: Tensor, numbers: dict[str, np.ndarray], name: str) -> None:
@@ -273,40 +245,25 @@ def test_a_detector_without_gradient_is_a_clear_error(batch: tuple[Tensor, Tenso
 # peers
 
 
-class TwoClasses(nn.Module):
-    """[-z/2, z/2]: cross-entropy on it is the binary one."""
-
-    def __init__(self, detector: Detector) -> None:
-        super().__init__()
-        self.detector = detector
-
-    def forward(self, x: Tensor) -> Tensor:
-        z = self.detector(x)
-        return torch.stack([-z / 2, z / 2], 1)
-
-
-def test_foolbox_agrees(tiny_detector: Detector, batch: tuple[Tensor, Tensor]) -> None:
-    foolbox = pytest.importorskip("foolbox")
+def test_foolbox_agrees(peer: Callable[[str], Any], tiny_detector: Detector, batch: tuple[Tensor, Tensor]) -> None:
+    foolbox = peer("foolbox")
     x, y = (t.double() if t.is_floating_point() else t for t in batch)
-    peer = foolbox.PyTorchModel(TwoClasses(tiny_detector.double()).eval(), bounds=(0, 1), device="cpu")
+    model = foolbox.PyTorchModel(TwoClasses(tiny_detector.double()).eval(), bounds=(0, 1), device="cpu")
     for threat, theirs, fgsm in (
         (Linf(8 / 255), foolbox.attacks.LinfPGD, foolbox.attacks.LinfFastGradientAttack),
         (L2(0.5), foolbox.attacks.L2PGD, foolbox.attacks.L2FastGradientAttack),
     ):
         step = threat.eps / 4
         ours = PGD(threat, steps=6, step_size=step, random_start=False, keep="last")(tiny_detector, x, y)
-        _, x_adv, success = theirs(abs_stepsize=step, steps=6, random_start=False)(peer, x, y, epsilons=threat.eps)
+        _, x_adv, success = theirs(abs_stepsize=step, steps=6, random_start=False)(model, x, y, epsilons=threat.eps)
         torch.testing.assert_close(ours.x, x_adv, rtol=0, atol=1e-6)
         assert torch.equal(ours.success, success)
-        _, x_adv, _ = fgsm(random_start=False)(peer, x, y, epsilons=threat.eps)
+        _, x_adv, _ = fgsm(random_start=False)(model, x, y, epsilons=threat.eps)
         torch.testing.assert_close(FGSM(threat)(tiny_detector, x, y).x, x_adv, rtol=0, atol=1e-6)
 
 
-def test_torchattacks_agrees(tiny_detector: Detector, batch: tuple[Tensor, Tensor]) -> None:
-    try:
-        import torchattacks
-    except (ImportError, RuntimeError):  # it asks for torchvision, which a CPU torch may break
-        pytest.skip("torchattacks does not import here")
+def test_torchattacks_agrees(peer: Callable[[str], Any], tiny_detector: Detector, batch: tuple[Tensor, Tensor]) -> None:
+    torchattacks = peer("torchattacks")
     x, y = batch
     model = TwoClasses(tiny_detector).eval()
     theirs = torchattacks.PGD(model, eps=8 / 255, alpha=2 / 255, steps=6, random_start=False)(x, y)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Self, final
+from typing import ClassVar, Literal, Self, TypeAlias, final, get_args
 
 import torch
 from torch import Tensor, nn
 
-from unfooled.errors import DataError
+from unfooled.errors import ConfigError, DataError
 from unfooled.models.detector import Detector
-from unfooled.threats import Threat
+from unfooled.threats import L2, Linf, Threat
+
+Precision: TypeAlias = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +24,7 @@ class Adversarial:
     """What an attack found, one entry a sample.
 
     Args:
-        x: perturbed input, shape of the clean one, inside the ball and [0, 1].
+        x: perturbed input, shape of the clean one, inside the ball and [0, 1]; on a CPU its channels are last in memory.
         success: (B,) bool; the detector, asked afresh, puts ``x`` on the wrong side of its threshold.
         distance: (B,) change in the threat's norm, pixel units.
         queries: (B,) int64; forward passes of the attacked detector that the search spent on each sample.
@@ -40,10 +43,33 @@ class Attack(ABC):
     """A search for the input that harms most inside a threat; a value, the detector is an argument.
 
     An author writes only ``perturb``. It runs with gradients enabled and the detector frozen, and may return any
-    point: projection and judgement follow here.
+    point: projection and judgement follow here. A search that leaves rows out says so with ``only``.
+
+    Args:
+        threat: what may change.
+        precision: of the search. ``float32`` takes the detector as it is; ``bfloat16`` runs it under autocast, which
+            is coarser, so that the search may end elsewhere, and faster where the processor has it. The judgement is
+            never affected.
     """
 
     threat: Threat
+    precision: Precision = field(default="float32", kw_only=True)
+    threats: ClassVar[tuple[type[Threat], ...]] = (Linf, L2)
+    """What it is defined for; the first is its default."""
+    least_norm: ClassVar[bool] = False
+    """It looks for the shortest perturbation, and its result is a distance."""
+    fakes_only: ClassVar[bool] = False
+    """It turns fakes into reals by definition and leaves reals as they are."""
+    learns: ClassVar[bool] = False
+    """``fit`` has something to do."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.threat, self.threats):
+            norms = " or ".join(kind.__name__.lower() for kind in self.threats)
+            raise ConfigError(
+                f"{type(self).__name__} is an attack under norm {norms}, got {type(self.threat).__name__.lower()}; "
+                f"write norm={self.threats[0].__name__.lower()}"
+            )
 
     def fit(self, detector: Detector, batches: Iterable[tuple[Tensor, Tensor]]) -> Self:
         """The attack after learning from (x, y) batches what it needs once; most need nothing."""
@@ -61,9 +87,9 @@ class Attack(ABC):
             x: (B, 3, H, W) or (B, 3, T, H, W) in [0, 1].
             y: (B,) int64, 0 real, 1 fake.
         """
-        with torch.inference_mode(False), torch.enable_grad(), frozen(detector):
+        with torch.inference_mode(False), torch.enable_grad(), frozen(detector), self._arithmetic(x.device):
             # A tensor made in inference mode can not be differentiated; its clone can.
-            x = x.clone() if x.is_inference() else x.detach()
+            x = pixels_together(x.clone() if x.is_inference() else x.detach())
             return self.threat.project(x, self.perturb(detector, x, y).detach())
 
     @final
@@ -78,15 +104,32 @@ class Attack(ABC):
             DataError: ``x`` or ``y`` is not as above, or the detector answers NaN.
         """
         check_batch(x, y)
-        with counted(detector) as rows:
+        x = pixels_together(x)
+        with counted(detector, len(x)) as queries:
             x_adv = self.search(detector, x, y)
         with frozen(detector), torch.no_grad():
             logits = detector(x_adv)
             distance = self.threat.distance(x_adv - x)
         if torch.isnan(logits).any():
             raise DataError(f"the detector answered NaN for {int(torch.isnan(logits).sum())} of {len(x)} inputs")
-        success = (logits > detector.threshold) != (y == 1)
-        return Adversarial(x_adv, success, distance, torch.full_like(y, rows() // len(x)), logits)
+        return Adversarial(x_adv, is_wrong(detector, logits, y), distance, queries().to(y), logits)
+
+    @contextmanager
+    def _arithmetic(self, device: torch.device) -> Iterator[None]:
+        if self.precision not in get_args(Precision):
+            raise ConfigError(f"precision must be one of {', '.join(get_args(Precision))}, got {self.precision!r}")
+        if self.precision == "float32":
+            yield  # under the caller's own autocast, if any
+            return
+        with torch.autocast(device.type, torch.bfloat16):
+            yield
+
+
+def pixels_together(x: Tensor) -> Tensor:
+    """``x`` with its channels last in memory, where that makes convolutions faster."""
+    if x.device.type != "cpu" or x.dtype == torch.float64:
+        return x
+    return x.contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
 
 
 @contextmanager
@@ -105,25 +148,62 @@ def frozen(detector: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(requires_grad)
 
 
+_rows: ContextVar[Tensor | None] = ContextVar("_rows", default=None)
+
+
 @contextmanager
-def counted(detector: Detector) -> Iterator[Callable[[], int]]:
-    """A function that tells how many rows the detector's backbone has seen since."""
-    rows = 0
+def only(rows: Tensor) -> Iterator[None]:
+    """Says that the forward passes inside are for these rows of the batch alone, so that queries count for them.
+
+    Args:
+        rows: (N,) positions in the batch, or in the rows of an ``only`` around this one.
+    """
+    outer = _rows.get()
+    token = _rows.set(rows if outer is None else outer[rows])
+    try:
+        yield
+    finally:
+        _rows.reset(token)
+
+
+@contextmanager
+def counted(detector: Detector, size: int = 1) -> Iterator[Callable[[], Tensor]]:
+    """A function that tells how many rows the detector's backbone has seen since for each of ``size`` samples.
+
+    A forward pass counts alike for all samples, or for those that ``only`` names: one on 40 views of each counts 40.
+    """
+    with torch.inference_mode(False):
+        queries = torch.zeros(size, dtype=torch.float64)
 
     def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        nonlocal rows
-        rows += len(inputs[0])
+        rows = _rows.get()
+        if rows is None:
+            queries.add_(len(inputs[0]) / size)
+        elif len(rows):
+            queries[rows.to(queries.device)] += len(inputs[0]) / len(rows)
 
     hook = detector.backbone.register_forward_pre_hook(note)
+    token = _rows.set(None)
     try:
-        yield lambda: rows
+        yield lambda: queries.round().to(torch.int64)
     finally:
+        _rows.reset(token)
         hook.remove()
 
 
 def wrong_way(y: Tensor, like: Tensor) -> Tensor:
     """(B,) the sign that harms a logit: +1 for reals, -1 for fakes, in the dtype of ``like``."""
     return (1 - 2 * y).to(like)
+
+
+def is_wrong(detector: Detector, logits: Tensor, y: Tensor) -> Tensor:
+    """(B,) whether the logits lie on the wrong side of the detector's threshold."""
+    return (logits > detector.threshold) != (y == 1)
+
+
+def per_row(values: Tensor, like: Tensor) -> Tensor:
+    """(B,) as (B, 1, ...), so that it multiplies or chooses rows of ``like``."""
+    return values.reshape(-1, *[1] * (like.dim() - 1))
 
 
 @dataclass
@@ -146,7 +226,7 @@ class Worst:
         # On a tie the later point: where a saturated logit stands still, the walk still leaves x.
         more = harm >= self.harm
         self.harm = torch.where(more, harm, self.harm)
-        self.x = torch.where(more.reshape(-1, *[1] * (x_adv.dim() - 1)), x_adv, self.x)
+        self.x = torch.where(per_row(more, x_adv), x_adv, self.x)
 
 
 def check_batch(x: Tensor, y: Tensor) -> None:

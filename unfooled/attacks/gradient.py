@@ -53,8 +53,11 @@ def both(first: Harm, second: Harm, weight: float) -> Harm:
     return lambda features, logits: first(features, logits) + weight * second(features, logits)
 
 
-def autograd(detector: Detector, harm: Harm) -> Slope:
+def autograd(detector: Detector, harm: Harm, needed: Callable[[Tensor], bool] | None = None) -> Slope:
     """The exact gradient of the input: one forward and one backward to ``x_adv`` alone.
+
+    Args:
+        needed: is shown the logits; where it says no, the backward is spared and the gradient is 0.
 
     Raises:
         ConfigError: the detector can be called but not differentiated.
@@ -65,10 +68,12 @@ def autograd(detector: Detector, harm: Harm) -> Slope:
         features = detector.features(leaf)
         logits = detector.classify(features)
         if not logits.requires_grad:
-            raise ConfigError("a white-box attack needs a detector with gradients, this one has none; use noise")
+            raise ConfigError("a white-box attack needs a detector with gradients, this one has none; use square")
+        if needed is not None and not needed(logits.detach()):
+            return logits.detach(), torch.zeros_like(x_adv)
         (gradient,) = torch.autograd.grad(harm(features, logits).sum(), leaf, allow_unused=True, materialize_grads=True)
         # An undefined slope in one pixel must not poison the rest of the search.
-        return logits.detach(), gradient.nan_to_num(nan=0.0)
+        return logits.detach(), gradient if gradient.sum().isfinite() else gradient.nan_to_num(nan=0.0)
 
     return slope
 
@@ -90,18 +95,21 @@ def ascend(
         slope: source of the gradient (exact, estimated, mean over views).
         see: is shown (x_adv, logits) before each step; the last point has no logits yet.
     """
-    x_adv = start
+    x_adv, project = start, threat.projector(x)
     for _ in range(steps):
         logits, gradient = slope(x_adv)
         if see is not None:
             see(x_adv, logits)
-        x_adv = threat.project(x, torch.add(x_adv, threat.direction(gradient), alpha=step_size))
+        # In place: fresh memory for every step costs more than the arithmetic.
+        step = threat.direction(gradient)
+        x_adv = project(torch.add(x_adv, step, alpha=step_size, out=step))
     return x_adv
 
 
-def _need_finite(threat: Threat) -> None:
+def need_finite(threat: Threat) -> None:
+    """Refuse eps = inf, which only a minimum-norm attack can do with."""
     if math.isinf(threat.eps):
-        raise ConfigError("eps must be finite for a gradient attack, got inf; write 8/255")
+        raise ConfigError("eps must be finite for this attack, got inf; write 8/255")
 
 
 @dataclass(frozen=True)
@@ -112,7 +120,7 @@ class FGSM(Attack):
     """
 
     def __post_init__(self) -> None:
-        _need_finite(self.threat)
+        need_finite(self.threat)
 
     def perturb(self, detector: Detector, x: Tensor, y: Tensor) -> Tensor:
         return ascend(self.threat, x, x, autograd(detector, margin(y)), 1, self.threat.eps)
@@ -152,7 +160,7 @@ class PGD(Attack):
     seed: int | None = 0
 
     def __post_init__(self) -> None:
-        _need_finite(self.threat)
+        need_finite(self.threat)
         for option, allowed in (("loss", get_args(Loss)), ("keep", ("worst", "last")), ("start", ("ball", "gaussian"))):
             if getattr(self, option) not in allowed:
                 raise ConfigError(f"{option} must be one of {', '.join(allowed)}, got {getattr(self, option)!r}")

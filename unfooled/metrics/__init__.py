@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from unfooled.metrics.distances import accuracy_over_eps
 from unfooled.metrics.functions import (
     Metric,
     accuracy,
@@ -29,6 +30,7 @@ __all__ = [
     "Resamples",
     "Videos",
     "accuracy",
+    "accuracy_over_eps",
     "auc",
     "average_precision",
     "bootstrap",

@@ -81,6 +81,7 @@ class Detector(nn.Module):
             when shrinking) is differentiable, so an attack works at the crop's own resolution.
         mean, std: normalisation per channel (or one number for all), in units of [0, 1].
         spec: ``{"name": ..., **options}``, what ``unfooled.models.create`` needs to build it again.
+        smallest: pixels per side below which the backbone sees nothing.
 
     ``x`` is float RGB in [0, 1], (B,3,H,W) for frames or (B,3,T,H,W) for clips.
     """
@@ -98,12 +99,14 @@ class Detector(nn.Module):
         mean: float | Sequence[float] = 0.0,
         std: float | Sequence[float] = 1.0,
         spec: dict[str, Any] | None = None,
+        smallest: int = 1,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
         self.size = size
         self.spec = spec or {}
+        self.smallest = smallest
         # Not in the state dict: the checkpoint's metadata carries the threshold, the code the normalisation.
         self.register_buffer("threshold", torch.tensor(0.0), persistent=False)
         self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).reshape(-1), persistent=False)

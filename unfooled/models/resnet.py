@@ -96,4 +96,5 @@ def resnet(
         raise ConfigError(f"resnet: stem_stride must be 1 or 2, got {stem_stride}")
     check_size(size, SMALLEST)
     backbone = ResNet(width, blocks, stem_stride, last_relu=features == "relu")
-    return Detector(backbone, make_head(head, backbone.dim, scale, dropout), size=size, mean=0.5, std=0.5)
+    top = make_head(head, backbone.dim, scale, dropout)
+    return Detector(backbone, top, size=size, mean=0.5, std=0.5, smallest=SMALLEST)

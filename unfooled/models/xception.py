@@ -119,4 +119,5 @@ def xception(
     """
     check_size(size, SMALLEST)
     backbone = Xception(features)
-    return Detector(backbone, make_head(head, backbone.dim, scale, dropout), size=size, mean=0.5, std=0.5)
+    top = make_head(head, backbone.dim, scale, dropout)
+    return Detector(backbone, top, size=size, mean=0.5, std=0.5, smallest=SMALLEST)
