@@ -70,7 +70,7 @@ def test_comparison_roundtrip(tmp_path: Path) -> None:
         ('{"name": "x"}', "no schema_version"),
         (json.dumps({"schema_version": SCHEMA_VERSION + 1}), "update unfooled"),
         (json.dumps({"schema_version": 0}), "evaluate' again"),
-        (json.dumps({"schema_version": 1, "name": "x"}), "samples: Field required"),
+        (json.dumps({"schema_version": SCHEMA_VERSION, "name": "x"}), "samples: Field required"),
         ("[" * 100000, "is not JSON"),
     ],
 )

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, FiniteFloat, Valida
 from unfooled.errors import DataError
 from unfooled.files import replacing
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def _none_unless_finite(value: object) -> object:
@@ -113,8 +113,9 @@ class ConditionResult(Record):
     """One column of an evaluation: the scores of every sample under a condition, and what follows from them.
 
     ``logits`` are those of x_adv (of x in the clean condition), both classes attacked; ``logits_png`` those of x_adv
-    after rounding to 8 bits. ``eps`` is in units of [0, 1], None for no limit. ``distance_*`` are in the threat's
-    norm, ``seconds`` the time the condition took.
+    after rounding to 8 bits. ``eps`` is in units of [0, 1], None for no limit. ``distance`` and ``queries`` are those
+    of every sample, 0 where the attack left it alone; ``distance_*``, ``l2_median`` and ``queries_mean`` speak of the
+    attacked ones. Distances are in the threat's norm, ``seconds`` is the time the condition took.
     """
 
     name: str
@@ -125,6 +126,8 @@ class ConditionResult(Record):
     seed: int | None = None
     logits: list[FiniteFloat]
     logits_png: list[FiniteFloat] | None = None
+    distance: list[FiniteFloat] | None = None
+    queries: list[FiniteFloat] | None = None
     success_share: Maybe = None
     distance_median: Maybe = None
     distance_max: Maybe = None
@@ -193,9 +196,10 @@ class Evaluation(Result):
     @model_validator(mode="after")
     def _a_logit_for_every_sample(self) -> Evaluation:
         for condition in self.conditions:
-            for logits in (condition.logits, condition.logits_png):
-                if logits is not None and len(logits) != len(self.samples.id):
-                    raise ValueError(f"{condition.name}: {len(logits)} logits for {len(self.samples.id)} samples")
+            for column in ("logits", "logits_png", "distance", "queries"):
+                values = getattr(condition, column)
+                if values is not None and len(values) != len(self.samples.id):
+                    raise ValueError(f"{condition.name}: {len(values)} {column} for {len(self.samples.id)} samples")
             rows = condition.projection.rows if condition.projection else []
             if any(not 0 <= row < len(self.samples.id) for row in rows):
                 raise ValueError(f"{condition.name}: projection rows must be in [0, {len(self.samples.id)})")

@@ -28,7 +28,7 @@ def make(n_people: int = 30, seed: int = 0) -> tuple[Samples, np.ndarray]:
 def test_every_value_lies_in_its_interval() -> None:
     samples, z = make()
     tables = Tables(samples, replicates=200)
-    for found in (tables.clean(z), tables.attacked(z, z - 1, z - 0.9)):
+    for found in (tables.clean(z), tables.attacked(z, z - 1, {"png": z - 0.9})):
         for name, metric in found.items():
             if metric.value is not None:
                 assert metric.low is not None, name

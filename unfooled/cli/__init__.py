@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from unfooled import __version__
-from unfooled.cli import data, evaluate, show, train
+from unfooled.cli import attack, data, demo, evaluate, show, train
 from unfooled.errors import UnfooledError
 
 app = typer.Typer(
@@ -20,14 +20,19 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
+app.command("attack")(attack.attack)
 app.command("report")(show.report)
 app.command("list")(show.list_parts)
 
 
-INTERRUPTED = "interrupted; a training goes on from its last whole epoch with --resume, other commands start again"
+INTERRUPTED = (
+    "interrupted; demo, evaluate and attack go on with the same command, a training from its last whole epoch with "
+    "--resume, other commands start again"
+)
 
 
 def _version(wanted: bool) -> None:

@@ -46,10 +46,15 @@ def evaluate(
         str, typer.Option(help="How frames make a video: mean_logit, mean_probability or max.")
     ] = "mean_logit",
     checks: Annotated[bool, typer.Option(help="Look for gradient masking.")] = True,
+    saved: Annotated[
+        str | None, typer.Option(help="Also score every attacked face after JPEG files of these qualities, e.g. 90,75")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Of the detector in tables. Default: the run's folder.")] = None,
     out: Annotated[Path | None, typer.Option(help="The JSON to write. Default: eval.json in the run folder.")] = None,
 ) -> None:
     """Measure a detector, clean and under attack: AUC with intervals over people, on people it has never seen.
+
+    Killed, the same command goes on from the last finished batch.
 
     ```
     unfooled evaluate runs/afsl --attack pgd                        # at the recipe's eps
@@ -63,23 +68,25 @@ def evaluate(
     chosen = {"seed": seed, "video_rule": video_rule}
     if scores is not None:
         given = {"RUN": run, "--attack": attack, "--over-eps": over_eps, "--adversarial": adversarial,
-                 "--limit": limit, "--size": size}  # fmt: skip
+                 "--limit": limit, "--size": size, "--saved": saved}  # fmt: skip
         if foreign := [option for option, value in given.items() if value]:
             raise ConfigError(f"--scores brings its own answers; leave out {', '.join(foreign)}")
         out = out or scores.with_suffix(".eval.json")
         check_target(out)
+        old = " (replaced)" if out.exists() else ""
         result = _of_scores(scores, data, split, name, chosen)
+        result.write(out)
     elif run is None:
         raise ConfigError("nothing to evaluate: name a run folder, or give --scores CSV")
     else:
         out = out or (run if run.is_dir() else run.parent) / "eval.json"
         check_target(out)
+        old = " (replaced)" if out.exists() else ""
         chosen |= {"batch_size": batch_size, "device": device, "data": data, "split": split, "name": name}
-        chosen |= {"size": size, "limit": limit, "adversarial": adversarial, "checks": checks}
+        chosen |= {"size": size, "limit": limit, "adversarial": adversarial, "checks": checks, "out": out}
+        chosen["saved"] = _qualities(saved)
         result = _of_run(run, over_eps, attack or [], chosen)
     asked = f" of {limit} asked (as many reals as fakes)" if limit and len(result.samples.id) < limit else ""
-    old = " (replaced)" if out.exists() else ""
-    result.write(out)
     _show(result)
     say(f"{len(result.samples.id)} samples{asked} -> {out}{old}")
 
@@ -111,6 +118,16 @@ def _of_run(run: Path, over_eps: str | None, attacks: Sequence[str], given: dict
         return config.evaluate_run(run, attacks, over_eps=radii, progress=update, **given)
 
 
+def _qualities(text: str | None) -> list[int]:
+    try:
+        found = [int(part) for part in text.split(",")] if text else []
+    except ValueError:
+        found = [0]
+    if not all(1 <= quality <= 100 for quality in found):
+        raise ConfigError(f"--saved must be JPEG qualities from 1 to 100, got {text!r}; write 90,75")
+    return found
+
+
 def _show(result: Evaluation) -> None:
     table = Table(title=escape(result.name))
     table.add_column("condition", overflow="fold")
@@ -120,13 +137,14 @@ def _show(result: Evaluation) -> None:
         clean = c.attack is None
         frame, video = ("frame/auc", "video/auc") if clean else ("robust/both/frame_auc", "robust/both/video_auc")
         auc, rest = c.metrics.get(frame), (video, "robust/fakes_only/frame_auc", "attack_success_rate")
-        table.add_row(escape(c.name), _with_interval(auc), *(_value(c.metrics.get(key)) for key in rest))
+        table.add_row(escape(c.name), with_interval(auc), *(_value(c.metrics.get(key)) for key in rest))
     console.print(table)
     for warning in result.warnings:
         console.print(f"[bold]warning:[/bold] {escape(warning)}")
 
 
-def _with_interval(metric: Metric | None) -> str:
+def with_interval(metric: Metric | None) -> str:
+    """``0.954 [0.933, 0.973]``; empty where there is no such number."""
     value = _value(metric)
     if metric is None or metric.low is None:
         return value

@@ -64,13 +64,17 @@ class _Watch:
         self.display.update(self.task, completed=step, total=steps, info=escape(info))
 
     def on_epoch(self, record: Mapping[str, Any]) -> None:
-        terms = "  ".join(f"{k} {record[k]:.3f}" for k in SHOWN if record.get(k) is not None)
-        line = f"epoch {record['epoch']:>3}  {_aucs(record)}  eps {record['eps'] * 255:.2f}/255  {terms}"
-        self.display.console.print(line, highlight=False, soft_wrap=True)
+        self.display.console.print(epoch_line(record), highlight=False, soft_wrap=True)
 
     def close(self) -> None:
         if self.display.live.is_started:
             self.display.stop()
+
+
+def epoch_line(record: Mapping[str, Any]) -> str:
+    """What an epoch came to, in one line."""
+    terms = "  ".join(f"{k} {record[k]:.3f}" for k in SHOWN if record.get(k) is not None)
+    return f"epoch {record['epoch']:>3}  {_aucs(record)}  eps {record['eps'] * 255:.2f}/255  {terms}"
 
 
 def _aucs(record: Mapping[str, Any]) -> str:

@@ -73,11 +73,12 @@ def build_attack(text: str, recipe_eps: str | float | None = None) -> Attack:
 
     Args:
         text: name and options; a transfer's surrogate is a checkpoint or run folder, from the current directory.
-        recipe_eps: Linf radius to take where the text names none.
+        recipe_eps: Linf radius to take where the text names none and the attack has no radius of its own.
     """
     name, options = parse_part(text)
     parts: dict[str, Any] = dict(options)
-    if recipe_eps is not None and "eps" not in parts and parts.get("norm", "linf") == "linf":
+    usual = attacks.default_threat(name, parts.get("norm")) == attacks.default_threat("pgd")
+    if recipe_eps is not None and "eps" not in parts and usual:
         parts["eps"] = recipe_eps
     if isinstance(surrogate := parts.get("surrogate"), str):
         parts["surrogate"] = checkpoints.load(surrogate)

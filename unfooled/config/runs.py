@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +71,8 @@ def evaluate_run(
     device: str = "auto",
     seed: int = 0,
     video_rule: str = "mean_logit",
+    saved: Sequence[int] = (),
+    out: Path | str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Measure a trained run on people it has never seen; what ``unfooled evaluate RUN`` does.
@@ -84,7 +87,9 @@ def evaluate_run(
         adversarial: a folder of somebody's adversarial images, in place of attacks.
         name: of the detector in tables; None: the folder's.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
-        limit, checks, batch_size, seed, video_rule, progress: see ``evaluation.evaluate``.
+        out: the JSON to write; until it is written, finished batches lie beside it, and the same call goes on from
+            them after a kill.
+        limit, checks, batch_size, seed, video_rule, saved, progress: see ``evaluation.evaluate``.
 
     Raises:
         ConfigError: neither recipe nor ``data`` and ``size``, an unknown split or attack, images beside attacks.
@@ -113,6 +118,7 @@ def evaluate_run(
         notes += _seen_in_training(Path(recipe.data.manifest), frames.manifest)
     facts: dict[str, Any] = {"split": split, "manifest": Path(data).name, "checkpoint": run.name}
     facts["recipe"] = dump(recipe) if recipe else None
+    parts = None if out is None else Path(out).with_name(f"{Path(out).name}.parts")
     place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     given: dict[str, Any] = {
         "name": name or folder.resolve().name, "batch_size": batch_size, "device": place, "seed": seed,
@@ -122,9 +128,17 @@ def evaluate_run(
         result = evaluate_images(detector, frames, adversarial, **given)
     else:
         conditions = _conditions(attacks, over_eps, recipe.eps if recipe else None)
-        result = evaluate(detector, frames, conditions, limit=limit, checks=checks, progress=progress, **given)
+        learn_from = Frames(manifest.select(split="train"), size) if "train" in manifest.column("split") else None
+        result = evaluate(
+            detector, frames, conditions, limit=limit, checks=checks, progress=progress, learn_from=learn_from,
+            saved=saved, resume=parts, **given,
+        )  # fmt: skip
         result.training = history
     result.warnings = [*not_a_test(split), *result.warnings, *notes]
+    if out is not None:
+        result.write(out)
+    if parts is not None and parts.exists():
+        shutil.rmtree(parts)
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,12 +13,12 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from unfooled.codecs import NOTE
 from unfooled.metrics import sigmoid
 from unfooled.randomness import seed_of
 from unfooled.results import Example, Samples
 
 SIDE = 128
-NOTE = "synthetic test material made by unfooled"
 
 
 @dataclass(frozen=True)
@@ -49,23 +50,33 @@ class Gallery:
     seed: int = 0
     _kept: dict[int, list[_Candidate]] = field(default_factory=dict)
 
+    def best(self, rows: Sequence[int], logits: Sequence[float], logits_adv: Sequence[float]) -> list[int]:
+        """Places in ``rows`` (numbers of ``samples``) of the batch's own candidates: no other of it can be shown."""
+        orders: dict[int, list[tuple[bool, int, int]]] = {0: [], 1: []}
+        for i, row in enumerate(rows):
+            if self.samples.collection[row] in self.allowed:
+                orders[self.samples.label[row]].append((*self._order(row, logits[i], logits_adv[i]), i))
+        return sorted(i for found in orders.values() for *_, i in sorted(found)[: self.most])
+
     def see(self, rows: list[int], x: Tensor, x_adv: Tensor, logits: Tensor, logits_adv: Tensor) -> None:
-        """Look at one batch; ``rows`` are places in ``samples``, ``x`` are (B, 3, H, W) frames."""
+        """Look at candidates; ``x`` and ``x_adv`` are (B, 3, H, W) frames, one for each of ``rows``."""
         if x.dim() != 4:
             return
         before, after = logits.tolist(), logits_adv.tolist()
         for i, row in enumerate(rows):
             if self.samples.collection[row] not in self.allowed:
                 continue
-            y = self.samples.label[row]
-            flipped = (before[i] > self.threshold) == (y == 1) != (after[i] > self.threshold)
-            order = (not flipped, seed_of(self.seed, "example", self.samples.id[row]))
-            kept = self._kept.setdefault(y, [])
+            order = self._order(row, before[i], after[i])
+            kept = self._kept.setdefault(self.samples.label[row], [])
             if len(kept) < self.most or order < kept[-1].order:
                 pictures = x[i].detach().cpu().clone(), x_adv[i].detach().cpu().clone()
                 kept.append(_Candidate(order, row, *pictures, before[i], after[i]))
                 kept.sort(key=lambda c: c.order)
                 del kept[self.most :]
+
+    def _order(self, row: int, logit: float, logit_adv: float) -> tuple[bool, int]:
+        flipped = (logit > self.threshold) == (self.samples.label[row] == 1) != (logit_adv > self.threshold)
+        return not flipped, seed_of(self.seed, "example", self.samples.id[row])
 
     def examples(self) -> list[Example]:
         """Fakes first, flipped ones first."""

@@ -25,14 +25,24 @@ class FeatureSpace:
         self.rows: list[int] = []
         self.pairs: list[Tensor] = []
 
-    def see(self, detector: Detector, rows: Sequence[int], x: Tensor, x_adv: Tensor) -> None:
-        """Keep the features of the wanted ones among ``rows`` (of the manifest, one for each row of ``x``)."""
-        chosen = [k for k, row in enumerate(rows) if row in self.wanted]
-        if chosen:
-            with torch.no_grad():
-                both = torch.cat([detector.features(x[chosen]), detector.features(x_adv[chosen])])
-            self.pairs.append(both.double().cpu().reshape(2, len(chosen), -1))
-            self.rows += [rows[k] for k in chosen]
+    def among(self, rows: Sequence[int]) -> list[int]:
+        """Places of the wanted ones among ``rows`` of the manifest."""
+        return [k for k, row in enumerate(rows) if row in self.wanted]
+
+    @staticmethod
+    def features(detector: Detector, x: Tensor, x_adv: Tensor) -> Tensor:
+        """(2, B, D) features of ``x`` and ``x_adv``, in float64 on the CPU."""
+        if not len(x):
+            return torch.zeros(2, 0, 0, dtype=torch.float64)
+        with torch.no_grad():
+            both = torch.cat([detector.features(x), detector.features(x_adv)])
+        return both.double().cpu().reshape(2, len(x), -1)
+
+    def add(self, rows: Sequence[int], features: Tensor) -> None:
+        """Keep the ``features`` of ``rows`` of the manifest."""
+        if len(rows):
+            self.rows += rows
+            self.pairs.append(features)
 
     def projection(self, kept: NDArray[np.int64]) -> Projection | None:
         """The first two principal axes of clean and attacked features together; None below three samples.

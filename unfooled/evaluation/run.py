@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from unfooled.attacks import Attack, Transfer, frozen
 from unfooled.checks import gradient_masking
-from unfooled.data.frames import Batch, Frames
-from unfooled.errors import ConfigError, DataError
+from unfooled.data.frames import Frames
+from unfooled.errors import ConfigError
+from unfooled.evaluation.answers import Answers, Store, answer, job
 from unfooled.evaluation.conditions import Condition, with_clean
 from unfooled.evaluation.examples import Gallery
 from unfooled.evaluation.projection import FeatureSpace
 from unfooled.evaluation.provenance import provenance as facts_of
 from unfooled.evaluation.samples import PixelDigest, balanced_rows, samples_of
-from unfooled.evaluation.tables import Tables, people
+from unfooled.evaluation.tables import MODES, Tables, people
 from unfooled.models.detector import Detector
 from unfooled.results import Check, ConditionResult, Evaluation, Samples
-from unfooled.threats import L2
 
 Array = NDArray[np.float64]
 Progress = Callable[[int, int], None]
@@ -34,6 +33,8 @@ Progress = Callable[[int, int], None]
 CHECKED = 32
 """Samples of the gradient-masking checks: enough to show a blind attack, few enough to afford 20 attacks."""
 FEW_PEOPLE = 10
+LEARNT_FROM = 1024
+"""Training faces that an attack learns from: enough for one perturbation, and ten passes stay affordable."""
 DRAWN = 120
 """Samples of the picture of the feature space: more would only hide each other."""
 
@@ -55,6 +56,9 @@ def evaluate(
     example_collections: Sequence[str] = ("london", "portraits"),
     progress: Progress | None = None,
     provenance: Mapping[str, Any] | None = None,
+    learn_from: Frames | None = None,
+    saved: Sequence[int] = (),
+    resume: Path | None = None,
 ) -> Evaluation:
     """Metrics of ``detector`` on ``frames``, clean and under each condition, in float32.
 
@@ -78,6 +82,9 @@ def evaluate(
             publish theirs for this.
         progress: called with (done, total) samples, summed over conditions.
         provenance: what the caller knows (recipe, checkpoint); kept in the result.
+        learn_from: training faces; at most ``LEARNT_FROM`` of them, balanced, go to the attacks that learn before.
+        saved: qualities of JPEG, 1 to 100: every attacked sample is scored after such a file too.
+        resume: a folder for what is finished, batch by batch: the same call goes on from there. The caller removes it.
 
     Raises:
         DataError: a class is missing, no image decodes, or the detector answers NaN.
@@ -94,18 +101,32 @@ def evaluate(
     with ExitStack() as stack:
         for part in (detector, *surrogates):
             stack.enter_context(placed(part, device))
-        scores: list[_Scores] = []
+        scores: list[Answers] = []
         every = np.arange(len(frames.manifest))
         manifest_rows = samples_of(frames.manifest, every)
         pixels = PixelDigest()
         drawn = balanced_rows(frames.manifest, every, DRAWN, seed)
         for condition in ordered:
-            gallery = Gallery(manifest_rows, tuple(example_collections), threshold, seed=seed)
-            clean = scores[0].columns["logits"] if scores else None
-            batches = frames.test_loader(batch_size, workers)
-            space = FeatureSpace(drawn)
+            learnt = _learn(detector, condition, learn_from, batch_size, device)
+            facts_in = (learn_from.digest() if learnt is not condition and learn_from else "", list(saved), seed, DRAWN)
+            store = Store(resume, job(detector, frames, condition, batch_size, *facts_in)) if resume else Store(None)
             scores.append(
-                _score(detector, batches, condition, manifest_rows, device, gallery, space, pixels, clean, tick)
+                answer(
+                    detector,
+                    frames,
+                    learnt,
+                    manifest_rows,
+                    gallery=Gallery(manifest_rows, tuple(example_collections), threshold, seed=seed),
+                    space=FeatureSpace(drawn),
+                    pixels=pixels,
+                    clean=scores[0].columns["logits"] if scores else None,
+                    store=store,
+                    device=device,
+                    batch_size=batch_size,
+                    workers=workers,
+                    saved=saved,
+                    tick=tick,
+                )
             )
         kept = np.flatnonzero(np.all([np.isfinite(s.columns["logits"]) for s in scores], axis=0))
         samples = samples_of(frames.manifest, kept)
@@ -167,70 +188,8 @@ class _Ticker:
             self.progress(self.done, self.total)
 
 
-@dataclass
-class _Scores:
-    """Columns over the rows of the manifest, nan where a row was never delivered."""
-
-    columns: dict[str, Array]
-    seconds: float = 0.0
-    gallery: Gallery | None = None
-    space: FeatureSpace | None = None
-
-
-def _score(
-    detector: Detector,
-    batches: Any,
-    condition: Condition,
-    known: Samples,
-    device: str | torch.device,
-    gallery: Gallery,
-    space: FeatureSpace,
-    pixels: PixelDigest,
-    clean: Array | None,
-    tick: _Ticker,
-) -> _Scores:
-    names = ("logits",) if condition.attack is None else ("logits", "png", "success", "distance", "l2", "queries")
-    columns = {name: np.full(len(known.id), np.nan) for name in names}
-    started = time.perf_counter()
-    for batch in batches:
-        rows = batch.index.numpy()
-        there = batch.to(device)
-        found, x_adv = _answer(detector, there, condition.attack)
-        for name, values in found.items():
-            columns[name][rows] = values.double().cpu().numpy()
-        if bad := int(np.isnan(columns["logits"][rows]).sum()):
-            raise DataError(f"the detector answered NaN for {bad} of {len(rows)} inputs; its weights are broken")
-        if condition.attack is None:
-            pixels.see([known.id[row] for row in rows], batch.x)
-        if x_adv is not None and clean is not None:
-            before = torch.from_numpy(clean[rows])
-            gallery.see(rows.tolist(), batch.x, x_adv, before, found["logits"])
-            space.see(detector, rows.tolist(), there.x, x_adv)
-        tick(len(rows))
-    return _Scores(columns, time.perf_counter() - started, gallery, space)
-
-
-def _answer(detector: Detector, batch: Batch, attack: Attack | None) -> tuple[dict[str, Tensor], Tensor | None]:
-    if attack is None:
-        with torch.no_grad():
-            return {"logits": detector(batch.x)}, None
-    adversarial = attack(detector, batch.x, batch.y)
-    with torch.no_grad():
-        png = detector((adversarial.x * 255).round() / 255)
-        l2 = L2(math.inf).distance(adversarial.x - batch.x)
-    found = {
-        "logits": adversarial.logits,
-        "png": png,
-        "success": adversarial.success,
-        "distance": adversarial.distance,
-        "l2": l2,
-        "queries": adversarial.queries,
-    }
-    return found, adversarial.x
-
-
 def _result(
-    condition: Condition, scores: _Scores, kept: NDArray[np.int64], clean: _Scores, tables: Tables
+    condition: Condition, scores: Answers, kept: NDArray[np.int64], clean: Answers, tables: Tables
 ) -> ConditionResult:
     columns = {name: values[kept] for name, values in scores.columns.items()}
     logits, attack = columns["logits"], condition.attack
@@ -238,6 +197,11 @@ def _result(
         return ConditionResult(
             name=condition.name, logits=logits.tolist(), seconds=scores.seconds, metrics=tables.clean(logits)
         )
+    before = clean.columns["logits"][kept]
+    after = {name: values for name, values in columns.items() if name == "png" or name.startswith("jpeg")}
+    attacked = np.isin(tables.frames.y, (1,) if _inner(attack).fakes_only else (0, 1))
+    # A row that the attack leaves alone says nothing about how far it goes.
+    distance, l2, queries, success = (columns[name][attacked] for name in ("distance", "l2", "queries", "success"))
     return ConditionResult(
         name=condition.name,
         attack=repr(attack),
@@ -247,22 +211,47 @@ def _result(
         seed=_setting(attack, "seed"),
         logits=logits.tolist(),
         logits_png=columns["png"].tolist(),
-        success_share=float(columns["success"].mean()),
-        distance_median=float(np.median(columns["distance"])),
-        distance_max=float(columns["distance"].max()),
-        l2_median=float(np.median(columns["l2"])),
-        queries_mean=float(columns["queries"].mean()),
+        distance=columns["distance"].tolist(),
+        queries=columns["queries"].tolist(),
+        success_share=float(success.mean()),
+        distance_median=float(np.median(distance)),
+        distance_max=float(distance.max()),
+        l2_median=float(np.median(l2)),
+        queries_mean=float(queries.mean()),
         seconds=scores.seconds,
-        metrics=tables.attacked(clean.columns["logits"][kept], logits, columns["png"]),
-        examples=scores.gallery.examples() if scores.gallery else [],
-        projection=scores.space.projection(kept) if scores.space else None,
+        metrics=tables.attacked(
+            before,
+            logits,
+            after,
+            modes=("fakes_only",) if _inner(attack).fakes_only else tuple(MODES),
+            ranked=not math.isinf(attack.threat.eps),
+        ),
+        examples=scores.gallery.examples(),
+        projection=scores.space.projection(kept),
     )
 
 
+def _learn(
+    detector: Detector, condition: Condition, frames: Frames | None, batch_size: int, device: str | torch.device
+) -> Condition:
+    """The condition after its attack has learnt what it needs once, from other faces than it is judged on."""
+    attack = condition.attack
+    if attack is None or frames is None or not _inner(attack).learns:
+        return condition
+    rows = balanced_rows(frames.manifest, frames.rows, LEARNT_FROM)
+    chosen = Frames(frames.manifest.take(rows), frames.size, seed=frames.seed)
+    batches = [(there.x, there.y) for there in (b.to(device) for b in chosen.test_loader(batch_size))]
+    return replace(condition, attack=attack.fit(detector, batches))
+
+
 def _setting(attack: Attack, name: str) -> int | None:
-    inner = attack.attack if isinstance(attack, Transfer) else attack
-    value: int | None = getattr(inner, name, None)
+    value: int | None = getattr(_inner(attack), name, None)
     return value
+
+
+def _inner(attack: Attack) -> Attack:
+    """What searches: a transferred attack is that of its surrogate."""
+    return attack.attack if isinstance(attack, Transfer) else attack
 
 
 def _doubt(

@@ -149,25 +149,32 @@ class Tables:
         return found | self._parts("", logits)
 
     def attacked(
-        self, clean: Array, logits: Array, png: Array | None = None, modes: Iterable[str] = tuple(MODES)
+        self,
+        clean: Array,
+        logits: Array,
+        saved: Mapping[str, Array] | None = None,
+        modes: Iterable[str] = tuple(MODES),
+        ranked: bool = True,
     ) -> dict[str, Metric]:
         """Robust AUC of each mode, the three accuracies and the success rate.
 
         Args:
             clean: (N,) logits of x.
             logits: (N,) of x_adv.
-            png: (N,) of x_adv rounded to 8 bits.
+            saved: (N,) of x_adv after it was saved, by the name of the file format: ``png``, ``jpeg90``.
             modes: those that the attacked samples allow.
+            ranked: False for an attack that stops at the boundary: its logits order nothing, so there is no AUC.
         """
+        saved = saved or {}
         frames, y = self.frames, self.frames.y
         found: dict[str, Metric] = {}
         modes = tuple(modes)
-        for mode in modes:
+        for mode in modes if ranked else ():
             z = mix(mode, y, clean, logits)
             found[f"robust/{mode}/frame_auc"] = frames.measure(metrics.auc, z)
             found[f"robust/{mode}/video_auc"] = self.videos.measure(metrics.auc, self.video_logits(z))
-            if png is not None:
-                found[f"robust/{mode}/png_frame_auc"] = frames.measure(metrics.auc, mix(mode, y, clean, png))
+            for form, after in saved.items():
+                found[f"robust/{mode}/{form}_frame_auc"] = frames.measure(metrics.auc, mix(mode, y, clean, after))
             # The plain names belong to the condition as it was run; the other modes carry theirs.
             found |= self._parts("" if mode == modes[0] else f"robust/{mode}/", z)
         attacked = mix(modes[0], y, clean, logits)
@@ -181,6 +188,10 @@ class Tables:
             none = Metric(value=None, note="n/a: no sample was right before the attack", n_real=0, n_fake=0)
             rate = frames.measure(metrics.share, flipped, rows) if len(rows) else none
             found[f"attack_success_rate{name}"] = rate
+        rows = np.flatnonzero(right & np.isin(y, MODES[modes[0]]))
+        for form, after in saved.items() if len(rows) else ():
+            still = flipped * ((after > self.threshold) != (y == 1))
+            found[f"attack_success_rate_{form}"] = frames.measure(metrics.share, still, rows)
         return found
 
     def _parts(self, prefix: str, logits: Array) -> dict[str, Metric]:
