@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The test workers share the cores; more threads each would only fight.
 WORKERS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -lt 4 ] && echo $$n || echo 4)
 
-.PHONY: help venv check format test clean
+.PHONY: help venv check format demo test clean
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -26,6 +26,9 @@ check: venv  ## style, types, layers
 format: venv  ## put the code into its usual form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+demo: venv  ## procedural people, four detectors, their attacks, a report that opens in the browser
+	$(BIN)/unfooled demo $(DEMO)
 
 test: venv  ## every test, with coverage
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --cov --cov-report=term --durations=10

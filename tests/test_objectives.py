@@ -19,7 +19,7 @@ from unfooled.attacks import PGD
 from unfooled.errors import ConfigError
 from unfooled.losses import adversarial_similarity, binary_kl, logit_adjusted_bce
 from unfooled.models import Detector
-from unfooled.objectives import AFSL, OBJECTIVES, AdversarialTraining, Objective, Robust, Standard, Trades
+from unfooled.objectives import AFSL, OBJECTIVES, AdversarialTraining, AFSLPlus, Objective, Robust, Standard, Trades
 from unfooled.registry import summary
 from unfooled.threats import L2, Linf
 
@@ -83,6 +83,29 @@ def test_afsl_is_golden_in_value_and_gradient(golden: Callable[[str], Path], pai
                 torch.testing.assert_close(grad, expected, rtol=1e-10, atol=1e-14)
 
 
+def test_afsl_plus_differs_from_afsl_by_half_of_the_classification_alone(golden: Callable[[str], Path]) -> None:
+    case = json.loads(golden("losses.json").read_text())["afsl"][0]
+    f, f_adv, z = (torch.tensor(case[k], dtype=torch.float64) for k in ("f_clean", "f_adv", "z"))
+    detector, y = Detector(Table(f, f_adv), Both(z, f)), torch.tensor(case["y"])
+    x = torch.zeros(len(y), 3, 1, 1)
+    plain, plus = (kind(0.3, Flip(Linf(1.0)))(detector, x, y) for kind in (AFSL, AFSLPlus))
+    assert {k: v for k, v in plus.items() if not k.startswith("dcl")} == {k: v for k, v in plain.items() if k != "dcl"}
+    assert plus["dcl"].item() == pytest.approx(plain["dcl"].item() / 2)
+    assert plus["dcl_adv"].item() == pytest.approx(logit_adjusted_bce(-z, y, 0.3).item() / 2)
+
+
+class Both(nn.Module):
+    """The logits z for clean rows, -z for perturbed ones."""
+
+    def __init__(self, z: Tensor, clean: Tensor) -> None:
+        super().__init__()
+        self.z, self.clean = z, clean
+
+    def forward(self, features: Tensor) -> Tensor:
+        z = torch.cat([self.z, -self.z])[: len(features)]
+        return z[:, None]
+
+
 def test_defaults_are_those_of_the_papers() -> None:
     afsl, trades = objectives.create("afsl"), objectives.create("trades")
     assert isinstance(afsl, AFSL)
@@ -114,6 +137,8 @@ CHANGES: list[tuple[str, dict[str, object], dict[str, object]]] = [
     ("afsl", {}, {"adversary": "features"}),
     ("afsl", {}, {"adversary": "both"}),
     ("afsl", {}, {"batch_norm": "separate"}),
+    ("afsl-plus", {}, {"beta1": 16}),
+    ("afsl-plus", {}, {"beta2": 1}),
 ]
 
 

@@ -53,11 +53,12 @@ class Threat(ABC):
         """A random point of the ball around each row of ``x``, before it is cut to [0, 1]."""
 
     @abstractmethod
-    def _shrink(self, delta: Tensor) -> Tensor: ...
+    def _shrink(self, delta: Tensor) -> Tensor:
+        """The nearest change of the ball, in memory of its own."""
 
     def project(self, x: Tensor, x_adv: Tensor) -> Tensor:
         """The point of the ball around ``x`` and of [0, 1] that belongs to ``x_adv``."""
-        return (x + self._shrink(x_adv - x)).clamp(0, 1)
+        return self._shrink(x_adv - x).add_(x).clamp_(0, 1)
 
     def projector(self, x: Tensor) -> Callable[[Tensor], Tensor]:
         """``project`` around a fixed ``x``, for a loop: what depends on ``x`` alone is computed once.
@@ -74,13 +75,14 @@ class Linf(Threat):
     largest = 1.0
 
     def distance(self, delta: Tensor) -> Tensor:
-        return delta.abs().amax(tuple(range(1, delta.dim())))
+        largest: Tensor = torch.linalg.vector_norm(delta, math.inf, dim=tuple(range(1, delta.dim())))
+        return largest
 
     def direction(self, gradient: Tensor) -> Tensor:
         return gradient.sign()
 
     def projector(self, x: Tensor) -> Callable[[Tensor], Tensor]:
-        low, high = (x - self.eps).clamp(min=0), (x + self.eps).clamp(max=1)
+        low, high = (x - self.eps).clamp_(min=0), (x + self.eps).clamp_(max=1)
         return lambda x_adv: torch.clamp(x_adv, low, high, out=x_adv)
 
     def sample(self, x: Tensor, seed: int | None) -> Tensor:

@@ -136,7 +136,7 @@ def _weights(detector: Detector) -> str:
 
 def _text(value: object) -> str:
     if isinstance(value, Detector):
-        return f"{value.spec.get('name', 'detector')}@{_weights(value)}"
+        return f"{value.title or value.spec.get('name', 'detector')}@{_weights(value)}"
     if isinstance(value, tuple):
         return ":".join(map(_text, value)) or "none"
     if isinstance(value, bool) or value is None:

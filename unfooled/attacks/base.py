@@ -24,7 +24,7 @@ class Adversarial:
     """What an attack found, one entry a sample.
 
     Args:
-        x: perturbed input, shape of the clean one, inside the ball and [0, 1]; on a CPU its channels are last in memory.
+        x: perturbed input, shape of the clean one, inside the ball and [0, 1]; its channels may be last in memory.
         success: (B,) bool; the detector, asked afresh, puts ``x`` on the wrong side of its threshold.
         distance: (B,) change in the threat's norm, pixel units.
         queries: (B,) int64; forward passes of the attacked detector that the search spent on each sample.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -82,4 +84,6 @@ def build_attack(text: str, recipe_eps: str | float | None = None) -> Attack:
         parts["eps"] = recipe_eps
     if isinstance(surrogate := parts.get("surrogate"), str):
         parts["surrogate"] = checkpoints.load(surrogate)
+        # Commas and equals signs part the options of an attack's name.
+        parts["surrogate"].title = re.sub("[,=@:]", "-", Path(surrogate).resolve().name)
     return attacks.create(name, **parts)

@@ -107,6 +107,8 @@ class Detector(nn.Module):
         self.size = size
         self.spec = spec or {}
         self.smallest = smallest
+        # What people call this very detector, such as its run's folder; for tables only.
+        self.title = ""
         # Not in the state dict: the checkpoint's metadata carries the threshold, the code the normalisation.
         self.register_buffer("threshold", torch.tensor(0.0), persistent=False)
         self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).reshape(-1), persistent=False)

@@ -109,7 +109,8 @@ def in_words(name: str) -> str:
         return name
     words = _kind(kind)
     if kind == "transfer" and "attack" in options:
-        words = f"transfer of {_kind(options.pop('attack'))} from {options.pop('surrogate', 'another detector')}"
+        surrogate = options.pop("surrogate", "another detector").partition("@")[0]
+        words = f"transfer of {_kind(options.pop('attack'))} from {surrogate}"
     told = [f"{v} steps" if k == "steps" else f"{k.replace('_', ' ')} {v}" for k, v in options.items()]
     return ", ".join([words, *told])
 
