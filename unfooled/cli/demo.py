@@ -54,6 +54,7 @@ def demo(
         watch.close()
     report = out / REPORT
     console.print(_table(results))
+    say("AFSL is the published form with beta1 16 and beta2 1, begun from the undefended detector with a growing eps")
     if quick:
         say("--quick trains too little to judge anything: run the demo without it for numbers")
     minutes, seconds = divmod(round(time.perf_counter() - started), 60)

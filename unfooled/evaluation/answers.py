@@ -175,8 +175,7 @@ def _answer(
         found |= {f"jpeg{q}": detector(round_trip(x_adv, "jpeg", q)) for q in saved}
     if clean is not None:
         rows = batch.index.tolist()
-        before = torch.from_numpy(clean[batch.index.numpy()])
-        shown = torch.tensor(gallery.best(rows, before.tolist(), adversarial.logits.tolist()), dtype=torch.int64)
+        shown = torch.tensor(gallery.best(rows), dtype=torch.int64)
         # Whoever can only be called shows no features.
         drawn = torch.tensor([] if isinstance(detector, BlackBox) else space.among(rows), dtype=torch.int64)
         found |= {

@@ -23,7 +23,7 @@ SIDE = 128
 
 @dataclass(frozen=True)
 class _Candidate:
-    order: tuple[bool, int]
+    order: int
     row: int
     x: Tensor
     x_adv: Tensor
@@ -33,30 +33,30 @@ class _Candidate:
 
 @dataclass
 class Gallery:
-    """Keeps the best candidates of each class while batches go by; the choice does not depend on their order.
+    """Keeps a few faces of each class while batches go by: the same ones for every detector, so that they compare.
+
+    Chosen by the seed alone; picking those that were fooled would make a robust detector look like a broken one.
 
     Args:
         samples: of the evaluation.
         allowed: collections whose faces may be shown.
-        threshold: of the detector; flipped samples are preferred.
         most: faces of each class.
-        seed: chooses among equals.
+        seed: chooses.
     """
 
     samples: Samples
     allowed: tuple[str, ...]
-    threshold: float
     most: int = 3
     seed: int = 0
     _kept: dict[int, list[_Candidate]] = field(default_factory=dict)
 
-    def best(self, rows: Sequence[int], logits: Sequence[float], logits_adv: Sequence[float]) -> list[int]:
+    def best(self, rows: Sequence[int]) -> list[int]:
         """Places in ``rows`` (numbers of ``samples``) of the batch's own candidates: no other of it can be shown."""
-        orders: dict[int, list[tuple[bool, int, int]]] = {0: [], 1: []}
+        orders: dict[int, list[tuple[int, int]]] = {0: [], 1: []}
         for i, row in enumerate(rows):
             if self.samples.collection[row] in self.allowed:
-                orders[self.samples.label[row]].append((*self._order(row, logits[i], logits_adv[i]), i))
-        return sorted(i for found in orders.values() for *_, i in sorted(found)[: self.most])
+                orders[self.samples.label[row]].append((self._order(row), i))
+        return sorted(i for found in orders.values() for _, i in sorted(found)[: self.most])
 
     def see(self, rows: list[int], x: Tensor, x_adv: Tensor, logits: Tensor, logits_adv: Tensor) -> None:
         """Look at candidates; ``x`` and ``x_adv`` are (B, 3, H, W) frames, one for each of ``rows``."""
@@ -66,7 +66,7 @@ class Gallery:
         for i, row in enumerate(rows):
             if self.samples.collection[row] not in self.allowed:
                 continue
-            order = self._order(row, before[i], after[i])
+            order = self._order(row)
             kept = self._kept.setdefault(self.samples.label[row], [])
             if len(kept) < self.most or order < kept[-1].order:
                 pictures = x[i].detach().cpu().clone(), x_adv[i].detach().cpu().clone()
@@ -74,12 +74,11 @@ class Gallery:
                 kept.sort(key=lambda c: c.order)
                 del kept[self.most :]
 
-    def _order(self, row: int, logit: float, logit_adv: float) -> tuple[bool, int]:
-        flipped = (logit > self.threshold) == (self.samples.label[row] == 1) != (logit_adv > self.threshold)
-        return not flipped, seed_of(self.seed, "example", self.samples.id[row])
+    def _order(self, row: int) -> int:
+        return seed_of(self.seed, "example", self.samples.id[row])
 
     def examples(self) -> list[Example]:
-        """Fakes first, flipped ones first."""
+        """Fakes first."""
         return [self._example(c) for y in (1, 0) for c in self._kept.get(y, [])]
 
     def _example(self, c: _Candidate) -> Example:

@@ -116,7 +116,7 @@ def evaluate(
                     frames,
                     learnt,
                     manifest_rows,
-                    gallery=Gallery(manifest_rows, tuple(example_collections), threshold, seed=seed),
+                    gallery=Gallery(manifest_rows, tuple(example_collections), seed=seed),
                     space=FeatureSpace(drawn),
                     pixels=pixels,
                     clean=scores[0].columns["logits"] if scores else None,

@@ -40,7 +40,7 @@ def render(seed: int, person: int, frame: int, size: int) -> tuple[Float, Points
     change = deform(who.face, now)
     spots, _ = landmarks(who, now, change)
     seen = view(seed, person, who, now)
-    big = 2 * round(size * (1.0 if size < 64 else 0.75 if size <= 192 else 0.625))
+    big = 2 * round(size * (1.0 if size < 64 else 0.75 if size <= 96 else 0.625))
     light = _paint(seed, person, who, now, change, seen, spots, big)
     small = cv2.resize(light, (size, size), interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.float32), seen.project(spots, size)
@@ -93,8 +93,8 @@ def _paint(
 
 
 def _metering(who: Model) -> float:
-    """Cameras brighten dark and darken pale faces, part of the way."""
-    return float((0.26 / float(linear(who.who.skin).mean())) ** 0.3)
+    """Cameras brighten dark and darken pale faces, a good half of the way."""
+    return float((0.26 / float(linear(who.who.skin).mean())) ** 0.55)
 
 
 def _window(points: Points, margin: tuple[float, float], size: int) -> tuple[slice, slice]:
