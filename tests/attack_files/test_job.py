@@ -400,7 +400,7 @@ def test_every_attack_works_on_files_or_says_in_one_line_why_not(
         if works and not attack.learns:
             row = attack_files(folder / "3.png", detector, attack, out).rows[0]
             assert row["status"] == "ok"
-            assert row["logit"]["after"] <= row["logit"]["before"] or name in ("noise", "transfer", "rwa", "rbb")
+            assert row["logit"]["after"] <= row["logit"]["before"] + 1e-6 or name in ("noise", "transfer", "rwa", "rbb")
             assert row["linf_255"]["saved"] <= 255 * min(attack.threat.eps, 1) + 0.5
         else:
             with pytest.raises(ConfigError, match="has to" if attack.learns else "only be called"):
