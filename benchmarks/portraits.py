@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from pathlib import Path
 
 # Before NumPy starts its threads: the bar is one core.
 os.environ.update({"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"})
 
 import cv2
 
-from unfooled.synthesis.portraits import portraits
+from unfooled.codecs import encode_png
+from unfooled.synthesis.portraits import contact_sheet, portraits
 
 BAR = 60.0
 
@@ -23,7 +25,12 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3, help="the fastest one counts")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sheet", type=Path, help="also write a PNG with a face of each of 24 people")
     options = parser.parse_args()
+    if options.sheet:
+        clips = portraits(24, 60, options.seed)
+        faces = contact_sheet([clips[60 * p + 17 * p % 60] for p in range(24)], 8, 112)
+        options.sheet.write_bytes(encode_png(faces, effort=9))
     cv2.setNumThreads(1)
     frames = portraits(options.people, options.frames, options.seed)
     first = time.process_time()

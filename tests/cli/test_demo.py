@@ -14,7 +14,7 @@ import pytest
 
 from unfooled import config
 from unfooled.data.manifest import Manifest
-from unfooled.demo import FULL, MARK, QUICK, RUNS, demo
+from unfooled.demo import FULL, MARK, QUICK, RUNS
 from unfooled.results import Evaluation
 
 Run = Callable[..., int]
@@ -146,4 +146,3 @@ def test_the_demo_keeps_the_size_that_was_promised() -> None:
     assert FULL.frames <= 16
     assert len(FULL.manipulations) <= 3
     assert 64 <= FULL.size <= 96
-    assert demo.__doc__

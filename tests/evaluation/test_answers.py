@@ -17,6 +17,7 @@ from unfooled.attacks import FGSM, PGD, Attack
 from unfooled.data.frames import Frames
 from unfooled.evaluation import Condition, evaluate
 from unfooled.evaluation.answers import Store
+from unfooled.evaluation.tables import RADII
 from unfooled.models.detector import Detector
 from unfooled.results import Evaluation
 from unfooled.threats import L2, Linf
@@ -132,5 +133,11 @@ def test_an_attack_without_radius_has_distances_and_no_robust_auc(trained: Detec
     found = run(trained, frames, Grey(L2(math.inf))).conditions[1]
     assert found.eps is None
     assert not any("auc" in name for name in found.metrics)
-    assert "robust_accuracy" in found.metrics
+    over_eps = [found.metrics[f"robust_accuracy/eps={r:g}"].value or 0.0 for r in RADII]
+    assert over_eps == sorted(over_eps, reverse=True)
+    label, distance = np.array(run(trained, frames, FGSM(Linf(0.0))).samples.label), np.array(found.distance)
+    with torch.no_grad():
+        before = np.concatenate([trained(batch.x).numpy() for batch in frames.test_loader(64)])
+    right, wrong = (before > 0) == (label == 1), (np.array(found.logits) > 0) != (label == 1)
+    assert over_eps == pytest.approx([float((right & ~(wrong & (distance <= r))).mean()) for r in RADII])
     assert len(found.distance or []) == len(frames)

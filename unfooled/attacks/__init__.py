@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, replace
 from typing import Any
-
-import torch
 
 from unfooled import registry
 from unfooled.attacks.apgd import APGD
@@ -126,17 +123,9 @@ def describe(attack: Attack) -> str:
     return f"{name}:" + ",".join(f"{key}={_text(value)}" for key, value in told.items())
 
 
-def _weights(detector: Detector) -> str:
-    """Eight digits that tell one set of weights from another."""
-    digest = hashlib.blake2b(digest_size=4)
-    for tensor in detector.state_dict().values():
-        digest.update(tensor.detach().to("cpu", torch.float64).contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def _text(value: object) -> str:
     if isinstance(value, Detector):
-        return f"{value.title or value.spec.get('name', 'detector')}@{_weights(value)}"
+        return f"{value.title or value.spec.get('name', 'detector')}@{value.digest()[:8]}"
     if isinstance(value, tuple):
         return ":".join(map(_text, value)) or "none"
     if isinstance(value, bool) or value is None:

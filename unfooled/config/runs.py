@@ -96,8 +96,8 @@ def evaluate_run(
         DataError: people of the split trained or chose the detector, or a file is missing or damaged.
     """
     run = Path(run)
-    if adversarial is not None and (attacks or over_eps or limit is not None):
-        raise ConfigError("--adversarial brings its own images; leave out --attack, --over-eps and --limit")
+    if adversarial is not None and (attacks or over_eps or saved or limit is not None):
+        raise ConfigError("--adversarial brings its own images; leave out --attack, --over-eps, --saved and --limit")
     if len(over_eps) and not attacks:
         raise ConfigError("--over-eps repeats the first --attack; give one, such as --attack pgd")
     detector = checkpoints.load(run)

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from unfooled import __version__
 from unfooled.attacks import Attack, describe
 from unfooled.codecs import quantise, round_trip
 from unfooled.data.frames import Batch, Frames
@@ -71,14 +72,10 @@ def job(
     detector: Detector, frames: Frames, condition: Condition, batch_size: int, learnt_from: str, *more: object
 ) -> str:
     """Everything that decides the answers of a condition, as text."""
-    weights = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(detector.state_dict().items()):
-        weights.update(name.encode() + tensor.detach().to("cpu", torch.float64).contiguous().numpy().tobytes())
     attack = condition.attack
     asked = [describe(attack), repr(attack)] if attack else []
-    return json.dumps(
-        [weights.hexdigest(), dict(detector.spec), frames.digest(), asked, batch_size, learnt_from, more], default=repr
-    )
+    facts = [__version__, detector.digest(), dict(detector.spec), frames.digest(), asked, batch_size, learnt_from, more]
+    return json.dumps(facts, default=repr)
 
 
 @dataclass

@@ -7,13 +7,11 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from unfooled.codecs import NOTE
+from unfooled.codecs import NOTE, to_pixels
 from unfooled.metrics import sigmoid
 from unfooled.randomness import seed_of
 from unfooled.results import Example, Samples
@@ -100,8 +98,7 @@ class Gallery:
 
 def picture(x: Tensor) -> str:
     """A (3, H, W) image in [0, 1] as a PNG data URI, at most 128 pixels wide and high."""
-    pixels = (x.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    image = Image.fromarray(np.ascontiguousarray(pixels))
+    image = Image.fromarray(to_pixels(x))
     image.thumbnail((SIDE, SIDE))
     note = PngInfo()
     note.add_text("Comment", NOTE)

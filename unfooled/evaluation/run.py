@@ -224,7 +224,7 @@ def _result(
             logits,
             after,
             modes=("fakes_only",) if _inner(attack).fakes_only else tuple(MODES),
-            ranked=not math.isinf(attack.threat.eps),
+            distance=columns["distance"] if math.isinf(attack.threat.eps) else None,
         ),
         examples=scores.gallery.examples(),
         projection=scores.space.projection(kept),

@@ -19,6 +19,9 @@ Rows = NDArray[np.int64]
 MODES: Mapping[str, tuple[int, ...]] = {"both": (0, 1), "fakes_only": (1,), "reals_only": (0,)}
 """Which classes are attacked; fakes_only is evasion, reals_only defamation."""
 
+RADII = (0.1, 0.25, 0.5, 1.0, 2.0)
+"""L2 lengths of a change, in units of [0, 1], at which a shortest-change attack's robust accuracy is told."""
+
 
 def mix(mode: str, y: NDArray[np.int64], clean: Array, attacked: Array) -> Array:
     """Attacked logits for the classes of ``mode``, clean ones for the rest: three modes from one attack run."""
@@ -154,7 +157,7 @@ class Tables:
         logits: Array,
         saved: Mapping[str, Array] | None = None,
         modes: Iterable[str] = tuple(MODES),
-        ranked: bool = True,
+        distance: Array | None = None,
     ) -> dict[str, Metric]:
         """Robust AUC of each mode, the three accuracies and the success rate.
 
@@ -163,13 +166,14 @@ class Tables:
             logits: (N,) of x_adv.
             saved: (N,) of x_adv after it was saved, by the name of the file format: ``png``, ``jpeg90``.
             modes: those that the attacked samples allow.
-            ranked: False for an attack that stops at the boundary: its logits order nothing, so there is no AUC.
+            distance: (N,) of x_adv, from an attack that looks for the shortest change: it stops at the boundary, so its
+                logits order nothing and there is no AUC, but one run gives the robust accuracy at every radius.
         """
         saved = saved or {}
         frames, y = self.frames, self.frames.y
         found: dict[str, Metric] = {}
         modes = tuple(modes)
-        for mode in modes if ranked else ():
+        for mode in modes if distance is None else ():
             z = mix(mode, y, clean, logits)
             found[f"robust/{mode}/frame_auc"] = frames.measure(metrics.auc, z)
             found[f"robust/{mode}/video_auc"] = self.videos.measure(metrics.auc, self.video_logits(z))
@@ -183,6 +187,10 @@ class Tables:
         found["accuracy_adv"] = frames.measure(metrics.share, right_adv.astype(float))
         found["robust_accuracy"] = frames.measure(metrics.share, (right & right_adv).astype(float))
         flipped = (right & ~right_adv).astype(float)
+        if distance is not None:
+            for radius in RADII:
+                holds = right & ~((flipped == 1) & (distance <= radius))
+                found[f"robust_accuracy/eps={radius:g}"] = frames.measure(metrics.share, holds.astype(float))
         for name, classes in {"": (0, 1), "/fakes": (1,), "/reals": (0,)}.items():
             rows = np.flatnonzero(right & np.isin(y, classes) & np.isin(y, MODES[modes[0]]))
             none = Metric(value=None, note="n/a: no sample was right before the attack", n_real=0, n_fake=0)

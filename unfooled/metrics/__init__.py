@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from unfooled.metrics.distances import accuracy_over_eps
 from unfooled.metrics.functions import (
     Metric,
     accuracy,
@@ -30,7 +29,6 @@ __all__ = [
     "Resamples",
     "Videos",
     "accuracy",
-    "accuracy_over_eps",
     "auc",
     "average_precision",
     "bootstrap",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -113,6 +114,14 @@ class Detector(nn.Module):
         self.register_buffer("threshold", torch.tensor(0.0), persistent=False)
         self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).reshape(-1), persistent=False)
         self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).reshape(-1), persistent=False)
+
+    def digest(self) -> str:
+        """32 digits that tell one set of weights, and the threshold, from another."""
+        found = hashlib.blake2b(digest_size=16)
+        for name, tensor in sorted({**self.state_dict(), "threshold": self.threshold}.items()):
+            values = tensor.detach().to("cpu", torch.float64).contiguous().numpy()
+            found.update(name.encode() + values.tobytes())
+        return found.hexdigest()
 
     def prepare(self, x: Tensor) -> Tensor:
         """Resize and normalise; differentiable."""

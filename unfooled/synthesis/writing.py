@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import cv2
-import numpy as np
-from PIL import Image as Pil
-from PIL.PngImagePlugin import PngInfo
 
+from unfooled.codecs import decode, encode_png
 from unfooled.synthesis.casting import Person
 from unfooled.synthesis.landmarks import Points
 from unfooled.synthesis.photographs import Image, Portrait
@@ -77,11 +75,8 @@ def each(do: Callable[[T], R], items: Sequence[T], workers: int | None) -> Itera
 
 def save(image: Image, path: Path, note: str | None = None) -> None:
     """Write a PNG, with a comment where there is something to say."""
-    info = PngInfo()
-    if note is not None:
-        info.add_text("Comment", note)
     path.parent.mkdir(parents=True, exist_ok=True)
-    Pil.fromarray(image).save(path, pnginfo=info, compress_level=4)
+    path.write_bytes(encode_png(image, note))
 
 
 class Reals:
@@ -123,5 +118,4 @@ class Reals:
 
     def _read(self, key: tuple[str, int]) -> Portrait:
         path, shape = self._known[key]
-        with Pil.open(path) as file:
-            return Portrait(np.asarray(file), shape)
+        return Portrait(decode(path.read_bytes()), shape)
