@@ -2,7 +2,7 @@
 
 Everybody attacks the same images on the same detector, in turns of short rounds, so that a busy machine slows all
 alike; a ratio is the median over rounds of their seconds to ours. The floor is what no PGD can go below: as many times
-a forward and the gradient of the input, frozen and with channels last, as the attack has steps.
+a forward and the gradient of the input as the attack has steps: frozen, channels last, batch norms as constants.
 
     python benchmarks/attacks.py --detector meso4 --size 256 --rounds 7
     python benchmarks/attacks.py --detector xception --size 160 --batch 8 --attacks pgd,bf16
@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from unfooled import models
 from unfooled.attacks import PGD, Attack, CarliniWagner, DeepFool, Square, frozen
+from unfooled.attacks.constant_norms import constant_norms
 from unfooled.attacks.external import TwoClasses
 from unfooled.models.detector import Detector
 from unfooled.models.published import load_published
@@ -69,7 +70,7 @@ class Bench:
         x = self.x.contiguous(memory_format=torch.channels_last)
 
         def run() -> Tensor:
-            with frozen(self.detector):
+            with frozen(self.detector), constant_norms(self.detector):
                 for _ in range(STEPS):
                     leaf = x.detach().requires_grad_()
                     torch.autograd.grad(self.detector(leaf).sum(), leaf)

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal, Self, TypeAlias, final, get_args
 import torch
 from torch import Tensor, nn
 
+from unfooled.attacks.constant_norms import constant_norms
 from unfooled.errors import ConfigError, DataError
 from unfooled.models.detector import Detector
 from unfooled.threats import L2, Linf, Threat
@@ -87,7 +88,13 @@ class Attack(ABC):
             x: (B, 3, H, W) or (B, 3, T, H, W) in [0, 1].
             y: (B,) int64, 0 real, 1 fake.
         """
-        with torch.inference_mode(False), torch.enable_grad(), frozen(detector), self._arithmetic(x.device):
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            frozen(detector),
+            constant_norms(detector),
+            self._arithmetic(x.device),
+        ):
             # A tensor made in inference mode can not be differentiated; its clone can.
             x = pixels_together(x.clone() if x.is_inference() else x.detach())
             return self.threat.project(x, self.perturb(detector, x, y).detach())
