@@ -19,7 +19,9 @@ from lightning_fabric import Fabric
 
 from unfooled import models
 from unfooled.attacks import frozen
+from unfooled.attacks.constant_norms import constant_norms
 from unfooled.data.frames import Batch
+from unfooled.memory import keep_memory
 from unfooled.models import Detector
 from unfooled.objectives import create
 from unfooled.training.engine import make_fabric, make_optimizer
@@ -35,7 +37,7 @@ def floor_of(fabric: Fabric, detector: Detector, batch: Batch, steps: int) -> Ca
     twice = torch.cat([x, x]).contiguous(memory_format=torch.channels_last)
 
     def run() -> None:
-        with frozen(detector):
+        with frozen(detector), constant_norms(detector):
             for _ in range(steps):
                 leaf = x.detach().requires_grad_()
                 with fabric.autocast():
@@ -60,6 +62,7 @@ def seconds(run: Callable[[], object], device: torch.device) -> float:
 
 
 def main() -> None:
+    keep_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--detector", default="resnet")
     parser.add_argument("--size", type=int, default=96)

@@ -11,7 +11,7 @@ import unfooled
 
 FLOORS = [
     {"errors"},
-    {"files", "registry", "randomness"},
+    {"files", "memory", "registry", "randomness"},
     {"threats", "losses", "metrics", "distortions", "results", "codecs", "journal"},
     {"models", "data"},
     {"attacks", "checkpoints", "synthesis"},

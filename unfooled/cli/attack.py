@@ -84,6 +84,9 @@ def attack(
         "--i-am-authorized": i_am_authorized,
     }  # fmt: skip
     attacked = _attacked(detector, target, {k: v for k, v in options.items() if v is not None and v != []})
+    from unfooled.memory import keep_memory
+
+    keep_memory()
     from unfooled.attack_files import attack_files
 
     with bar("attacking") as update:

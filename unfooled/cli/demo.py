@@ -43,6 +43,9 @@ def demo(
     unfooled demo --out tmp/look --quick
     ```
     """
+    from unfooled.memory import keep_memory
+
+    keep_memory()
     from unfooled.demo import REPORT
     from unfooled.demo import demo as run
 

@@ -110,6 +110,9 @@ def _of_scores(scores: Path, data: Path | None, split: str, name: str | None, ch
 
 
 def _of_run(run: Path, over_eps: str | None, attacks: Sequence[str], given: dict[str, Any]) -> Evaluation:
+    from unfooled.memory import keep_memory
+
+    keep_memory()
     from unfooled import config
     from unfooled.registry import number
 

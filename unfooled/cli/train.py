@@ -33,6 +33,9 @@ def train(
     tensorboard --logdir runs
     ```
     """
+    from unfooled.memory import keep_memory
+
+    keep_memory()
     from unfooled import config
     from unfooled.training import first_process
 
