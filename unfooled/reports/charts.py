@@ -186,3 +186,27 @@ def plane(rows: Rows, reach: tuple[float, float, float, float], arrows: bool) ->
         )
     )  # fmt: skip
     return _spec(alt.layer(*parts), rows, height=280)
+
+
+def matrix(rows: Rows, sources: Sequence[str], targets: Sequence[str]) -> Spec:
+    """A number for each pair, the darker the lower; rows: made, run, y in [0, 1], text."""
+    base = alt.Chart().encode(
+        x=alt.X("run:N", sort=list(targets), title="tried on", axis=alt.Axis(orient="top", labelAngle=0)),
+        y=alt.Y("made:N", sort=list(sources), title="made on"),
+    )
+    tips = _tips(("made:N", "made on"), ("run:N", "tried on"), ("y:Q", "robust AUC"))
+    shade = alt.Opacity("y:Q", scale=alt.Scale(domain=[0, 1], range=[0.75, 0.05]), legend=None)
+    squares = base.mark_rect(color="var(--c1)", cornerRadius=3).encode(opacity=shade, tooltip=tips)
+    numbers = base.mark_text(fontSize=13).encode(text="text:N")
+    return _spec(alt.layer(squares, numbers), rows, height=44 * len(sources))
+
+
+def climbing(rows: Rows, looks: Mapping[str, Look], x: str, y: str) -> Spec:
+    """Shares that rise in steps over a count, drawn over its logarithm; rows: run, x >= 1, y."""
+    line = alt.Chart().mark_line(strokeWidth=2.2, interpolate="step-after")
+    steps = line.encode(
+        x=alt.X("x:Q", title=x, scale=alt.Scale(type="log", nice=False), axis=alt.Axis(grid=False, format="~s")),
+        y=alt.Y("y:Q", title=y, scale=UNIT),
+        color=_colour(looks), strokeDash=_dash(looks), tooltip=_tips(("run:N", "run"), ("x:Q", x), ("y:Q", y)),
+    )  # fmt: skip
+    return _spec(alt.layer(steps), rows, height=260)

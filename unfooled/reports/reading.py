@@ -100,12 +100,17 @@ def value(found: Metric | None) -> float | None:
     return None if found is None else found.value
 
 
-def in_words(name: str) -> str:
-    """``"pgd:eps=2/255,steps=10"`` -> ``"PGD, eps 2/255, 10 steps"``."""
+def options_of(name: str) -> tuple[str, dict[str, str]]:
+    """``"pgd:eps=2/255,steps=10"`` -> ``("pgd", {"eps": "2/255", "steps": "10"})``; none where it is no such text."""
     kind, _, rest = name.partition(":")
     pairs = [option.partition("=") for option in rest.split(",")] if rest else []
-    options = {key: value for key, equals, value in pairs if equals}
-    if len(options) < len(pairs):
+    return kind, {key: value for key, _, value in pairs} if all(equals for _, equals, _ in pairs) else {}
+
+
+def in_words(name: str) -> str:
+    """``"pgd:eps=2/255,steps=10"`` -> ``"PGD, eps 2/255, 10 steps"``."""
+    kind, options = options_of(name)
+    if name.partition(":")[2] and not options:
         return name
     words = _kind(kind)
     if kind == "transfer" and "attack" in options:
