@@ -7,6 +7,8 @@ a forward and the gradient of the input as the attack has steps: frozen, channel
     python benchmarks/attacks.py --detector meso4 --size 256 --rounds 7
     python benchmarks/attacks.py --detector xception --size 160 --batch 8 --attacks pgd,bf16
     python benchmarks/attacks.py --weights Meso4_DF.h5 --images FOLDER     # a trained detector on real faces
+    python benchmarks/attacks.py --run runs/standard --images FOLDER --size 96 --batch 1000 --attacks square \
+        --queries 1000 --square-eps 2 --rounds 1                           # success at equal queries on many images
 
 Peers come with the extra ``bench`` (torchattacks: ``pip install torchattacks --no-deps``); who is not there is left
 out. Freed memory is kept for everybody (``unfooled.memory``): cleared pages are a third of such small networks' time.
@@ -27,7 +29,7 @@ import cv2
 import torch
 from torch import Tensor, nn
 
-from unfooled import models
+from unfooled import checkpoints, models
 from unfooled.attacks import PGD, Attack, CarliniWagner, DeepFool, Square, frozen
 from unfooled.attacks.constant_norms import constant_norms
 from unfooled.attacks.external import TwoClasses
@@ -101,10 +103,10 @@ class Bench:
         success = (z > self.detector.threshold) != (self.y == 1)
         length = FREE.distance(x_adv - self.x)[success].mean().item()
         harm = ((1 - 2 * self.y) * (z - clean)).mean().item()
-        return f"success {success.double().mean():.2f}, harm {harm:6.2f}, L2 {length:.3f}"
+        return f"success {success.double().mean():.3f}, harm {harm:6.2f}, L2 {length:.3f}"
 
 
-def contestants(kind: str, bench: Bench, queries: int) -> Iterator[tuple[str, Callable[[], Search]]]:
+def contestants(kind: str, bench: Bench, args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Search]]]:
     """Ours first, then the peers at the same settings; each is made when it is needed, for a library may be missing."""
     step = 2.5 * EPS / STEPS
     if kind in ("pgd", "bf16"):
@@ -130,8 +132,8 @@ def contestants(kind: str, bench: Bench, queries: int) -> Iterator[tuple[str, Ca
         yield "foolbox", lambda: bench.foolbox("L2CarliniWagnerAttack", None, **foolbox)
         yield "art", lambda: bench.art("CarliniL2Method", batch_size=len(bench.x), **art)
     elif kind == "square":
-        eps = 8 / 255
-        yield "ours", lambda: bench.ours(Square(Linf(eps), queries=queries))
+        eps, queries = args.square_eps / 255, args.queries
+        yield "ours", lambda: bench.ours(Square(Linf(eps), queries=queries, stop_at_flip=True))
         yield "torchattacks", lambda: bench.torchattacks("Square", eps=eps, n_queries=queries, loss="margin")
         yield "art", lambda: bench.art("SquareAttack", eps=eps, max_iter=queries, batch_size=len(bench.x))
     else:
@@ -160,7 +162,7 @@ def timed(run: Search) -> float:
 def measure(kind: str, bench: Bench, args: argparse.Namespace) -> bool:
     """Prints one table; whether all bars hold."""
     print(f"\n{kind}: {args.detector} {args.size} px, B={len(bench.x)}, {torch.get_num_threads()} threads", flush=True)
-    searches = there(contestants(kind, bench, args.queries), args.peers)
+    searches = there(contestants(kind, bench, args), args.peers)
     results = {name: bench.result(run()) for name, run in searches.items()}  # also warms up
     rounds = [{name: timed(run) for name, run in searches.items()} for _ in range(args.rounds)]
     bars = BARS.get((kind, args.detector)) or BARS.get((kind, ""), {})
@@ -185,14 +187,16 @@ def prepared(args: argparse.Namespace) -> Bench:
         x = torch.stack([torch.from_numpy(picture).permute(2, 0, 1).float() / 255 for picture in pictures])
     else:
         x = torch.rand(args.batch, 3, args.size, args.size)
-    if args.weights:
+    if args.run:
+        detector = checkpoints.load(args.run)
+    elif args.weights:
         detector = load_published(args.weights, args.detector, size=args.size)
     else:
         detector = models.create(args.detector, size=args.size)
     detector.eval()
     with torch.no_grad():
         z = detector(x)
-        if not args.weights:
+        if not args.weights and not args.run:
             # Untrained, all logits are nearly alike: spread them around the threshold as a trained detector's are.
             scale = 3 / z.std()
             detector.head.weight.mul_(scale)
@@ -209,11 +213,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--queries", type=int, default=100, help="of Square")
+    parser.add_argument("--square-eps", type=float, default=8, help="in 1/255")
     parser.add_argument("--attacks", default="pgd,bf16,deepfool,cw,square")
     parser.add_argument(
         "--peers", default="torchattacks,foolbox,art", help="ART takes minutes for deepfool, cw, square"
     )
     parser.add_argument("--weights", type=Path, help="published weights; without, the detector is untrained")
+    parser.add_argument("--run", type=Path, help="a run of `unfooled train` in place of --detector")
     parser.add_argument("--images", type=Path, help="folder of faces; without, random pixels")
     parser.add_argument("--check", action="store_true", help="exit status 1 where a bar is missed")
     args = parser.parse_args()

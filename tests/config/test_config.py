@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import runpy
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from unfooled import checkpoints, models
+from unfooled import attacks, checkpoints, models
 from unfooled.attacks import PGD, Transfer
 from unfooled.config import build, build_attack, dump, load_recipe, train
 from unfooled.errors import CheckpointError, ConfigError, DataError, UnfooledError
@@ -191,6 +192,14 @@ def test_attacks_from_text_take_the_recipes_eps(tmp_path: Path) -> None:
     assert transfer.surrogate.spec == surrogate.spec
     with pytest.raises(UnfooledError):
         build_attack(f"transfer:surrogate={tmp_path / 'none'}")
+
+
+@pytest.mark.parametrize("name", sorted(set(attacks.ATTACKS) - {"transfer"}))
+def test_a_recipes_eps_is_for_attacks_without_a_radius_of_their_own(name: str) -> None:
+    own = {"cw": math.inf, "deepfool": math.inf, "rwa": 16 / 255, "rbb": 16 / 255, "stat": 60 / 255}
+    assert build_attack(name, "3/255").threat.eps == pytest.approx(own.get(name, 3 / 255))
+    if name not in ("cw", "deepfool"):
+        assert build_attack(f"{name}:eps=5/255", "3/255").threat.eps == pytest.approx(5 / 255)
 
 
 def test_the_prior_may_be_that_of_the_data(path: Path) -> None:

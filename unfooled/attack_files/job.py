@@ -15,9 +15,12 @@ from unfooled import checkpoints
 from unfooled.attack_files.inputs import Input, UnfitError, find_inputs, read_input
 from unfooled.attack_files.one import attack_one
 from unfooled.attack_files.outcome import Outcome
-from unfooled.attacks import Attack, describe
+from unfooled.attacks import Attack, Transfer, describe
 from unfooled.config import build_attack, load_recipe
+from unfooled.data.frames import Frames
+from unfooled.data.manifest import Manifest
 from unfooled.errors import ConfigError
+from unfooled.evaluation.learning import learns, learnt
 from unfooled.evaluation.run import placed
 from unfooled.journal import Journal, check_folder, claimed
 from unfooled.models.detector import Detector
@@ -37,6 +40,7 @@ def attack_files(
     label: Label | str = "fake",
     fake_only: bool = False,
     size: int | None = None,
+    learn_from: Path | str | None = None,
     device: str = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> Outcome:
@@ -57,6 +61,7 @@ def attack_files(
         size: None attacks each image at its own resolution, as somebody does who has only the file; a detector with
             a size of its own resizes inside. A number takes the central square at so many pixels, as ``evaluate``
             does, and writes that.
+        learn_from: a manifest whose training faces an attack learns from first (universal, stat); it needs ``size``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         progress: called with (done, total) files.
 
@@ -78,20 +83,28 @@ def attack_files(
     detector, eps, trained_at = _loaded(detector)
     if size is not None and detector.size is None and size < detector.smallest:
         raise ConfigError(f"size must be at least {detector.smallest} pixels for this detector (or none), got {size}")
+    named = isinstance(attack, str)
     attack = build_attack(attack, eps) if isinstance(attack, str) else attack
     if attack.fakes_only and label == "real":
-        raise ConfigError(f"{describe(attack).partition(':')[0]} turns fakes into reals by definition; use label=fake")
+        raise ConfigError(f"{_name(attack)} turns fakes into reals by definition; use label=fake")
+    place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    # A value may have learnt already; a name has not.
+    lessons = _lessons(attack, learn_from, size) if named or learn_from is not None else None
     job = {
         "work": "attack files", "source": _place(source), "detector": _identity(detector), "attack": describe(attack),
-        "label": label, "fake_only": fake_only, "size": size,
+        "label": label, "fake_only": fake_only, "size": size, "learnt from": lessons.digest() if lessons else None,
     }  # fmt: skip
     check_folder(out, job)
-    _try_out(attack, detector, label)
-    place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if lessons is None:
+        _try_out(attack, detector, label)
+    elif isinstance(detector, BlackBox) and not isinstance(attack, Transfer):
+        raise ConfigError(f"{_name(attack)} learns from gradients; a detector one can only call has none, use rbb")
     with ExitStack() as stack:
         for part in (detector, getattr(attack, "surrogate", None)):
             if part is not None:
                 stack.enter_context(placed(part, place))
+        if lessons is not None:
+            attack = learnt(attack, detector, lessons, device=place)
         stack.enter_context(claimed(out, job))
         if isinstance(detector, BlackBox):
             stack.enter_context(detector.backbone.logged(out / QUERIES))
@@ -151,6 +164,25 @@ def _loaded(detector: Detector | Path | str) -> tuple[Detector, str | float | No
     return checkpoints.load(run), recipe.eps if recipe else None, recipe.data.size if recipe else None
 
 
+def _name(attack: Attack) -> str:
+    return describe(attack).partition(":")[0]
+
+
+def _lessons(attack: Attack, learn_from: Path | str | None, size: int | None) -> Frames | None:
+    """The training faces that the attack learns from; None where it has nothing to learn."""
+    if not learns(attack):
+        if learn_from is not None:
+            raise ConfigError(f"{_name(attack)} has nothing to learn; leave out learn_from")
+        return None
+    if learn_from is None or size is None:
+        raise ConfigError(
+            f"{_name(attack)} has to learn from other faces of one size first; "
+            "give --learn-from sets/faces/manifest.parquet and --size 96"
+        )
+    manifest = Manifest.read(learn_from)
+    return Frames(manifest.select(split="train"), size)
+
+
 def _try_out(attack: Attack, detector: Detector, label: str) -> None:
     """Find out at no query whether an attack needs more than a black box gives."""
     if not isinstance(detector, BlackBox):
@@ -174,10 +206,7 @@ def _identity(detector: Detector) -> str:
     threshold = f"threshold {float(detector.threshold):g}"
     if isinstance(detector, BlackBox):
         return f"{detector.backbone.target.name} ({detector.backbone.output}, {threshold})"
-    digest = hashlib.blake2b(digest_size=4)
-    for name, tensor in detector.state_dict().items():
-        digest.update(name.encode() + tensor.detach().to("cpu", torch.float64).contiguous().numpy().tobytes())
-    return f"{detector.spec.get('name', 'detector')}@{digest.hexdigest()} ({threshold})"
+    return f"{detector.spec.get('name', 'detector')}@{detector.digest()[:8]} ({threshold})"
 
 
 def _notes(rows: list[dict[str, Any]], detector: Detector, size: int | None, trained_at: int | None) -> list[str]:

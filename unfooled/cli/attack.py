@@ -64,6 +64,10 @@ def attack(
         int | None,
         typer.Option(min=8, help="Attack the central square at so many pixels. Default: the image as it is."),
     ] = None,
+    learn_from: Annotated[
+        Path | None,
+        typer.Option(metavar="MANIFEST", help="Training faces for attacks that learn first: universal, stat."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
 ) -> None:
     """Attack image files: writes PNGs that fool a detector, and says which of them still do after saving.
@@ -91,7 +95,8 @@ def attack(
 
     with bar("attacking") as update:
         result = attack_files(
-            source, attacked, attack_, out, label=label, fake_only=fake_only, size=size, device=device, progress=update
+            source, attacked, attack_, out, label=label, fake_only=fake_only, size=size, learn_from=learn_from,
+            device=device, progress=update,
         )  # fmt: skip
     if not any("logit" in row for row in result.rows):
         raise DataError(result.stopped or f"no image could be attacked: {result.reasons[0]}")
