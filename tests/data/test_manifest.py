@@ -106,6 +106,21 @@ def test_check_finds_exactly_the_planted_leaks(tmp_path: Path, count: int, data:
     assert any(word in w or "people" in w or "videos" in w for w in leaky.check(files=False, published=True))
 
 
+def test_a_fake_and_its_original_stay_together_also_where_nobody_knows_the_people(tmp_path: Path) -> None:
+    original = row(0, identity=None, split="train")
+    fakes = [
+        row(n, identity=None, split=split, label=FAKE, manipulation="fake", parent=original["id"])
+        for n, split in ((1, "train"), (2, "test"), (3, ""))
+    ]
+    together = Manifest.from_rows([original, fakes[0], fakes[2]], tmp_path)
+    assert not any("original" in warning for warning in together.check(files=False))
+    apart = Manifest.from_rows([original, *fakes], tmp_path)
+    with pytest.raises(DataError, match="leak: 1 fakes in another split than their original") as caught:
+        apart.check(files=False)
+    assert f"{fakes[1]['id']!r} in test, its original in train" in str(caught.value)
+    assert any("their original" in warning for warning in apart.check(files=False, published=True))
+
+
 def test_rows_without_a_split_do_not_leak(tmp_path: Path) -> None:
     rows = [row(0), row(1, identity="p0", split="", label=FAKE, manipulation="GAN")]
     assert Manifest.from_rows(rows, tmp_path).check(files=False) == [

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from unfooled.data.celebdf import read_celebdf
+from unfooled.data.deeperforensics import read_deeperforensics
+from unfooled.data.deepfakebench import read_deepfakebench
+from unfooled.data.dfdc import read_dfdc
 from unfooled.data.ffpp import read_ffpp
 from unfooled.data.folder import read_folder
 from unfooled.data.images import VIDEO_SUFFIXES, statuses
@@ -18,6 +22,10 @@ from unfooled.registry import lookup
 __all__ = ["LAYOUTS", "index", "read_ffpp", "read_folder", "verify"]
 
 LAYOUTS: dict[str, Callable[..., Manifest]] = {
+    "celebdf": read_celebdf,
+    "deeperforensics": read_deeperforensics,
+    "deepfakebench": read_deepfakebench,
+    "dfdc": read_dfdc,
     "ffpp": read_ffpp,
     "folder": read_folder,
 }

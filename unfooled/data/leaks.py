@@ -35,6 +35,22 @@ def leak(manifest: Manifest, kind: str, columns: Sequence[str]) -> str | None:
     return f"leak: {len(leaks)} {kind if len(leaks) == 1 else many} in two splits, such as {examples}"
 
 
+def divided(manifest: Manifest) -> str | None:
+    """One line about the fakes whose original lies in another split, or None."""
+    split, names = manifest.codes("split")
+    ids, parents = (manifest.table[c].combine_chunks() for c in ("id", "parent"))
+    place = pc.index_in(parents, value_set=ids)
+    rows = np.flatnonzero(place.is_valid().to_numpy(zero_copy_only=False))
+    own, other = split[rows], split[place.drop_null().to_numpy()]
+    assigned = np.array([n != "" for n in names], dtype=bool)
+    apart = np.flatnonzero(assigned[own] & assigned[other] & (own != other))
+    if not len(apart):
+        return None
+    first = apart[0]
+    example = f"{ids[int(rows[first])].as_py()!r} in {names[own[first]]}, its original in {names[other[first]]}"
+    return f"leak: {len(apart)} fakes in another split than their original, such as {example}"
+
+
 def shared_people(one: Manifest, other: Manifest) -> list[str]:
     """The people (targets and donors) that occur in both, sorted; videos that name nobody count by their name."""
     return sorted(_people(one) & _people(other))

@@ -193,13 +193,13 @@ class Manifest:
             raise DataError(f"{double} ids occur more than once, such as {example!r}; index the data again")
         warnings = []
         published = self.published if published is None else published
-        for kind, columns in {"video": ["video"], "person": ["identity", "source_identity"]}.items():
-            if found := leaks.leak(self, kind, columns):
-                if not published:
-                    raise DataError(
-                        f"{found}; split by person, or index with --published where the splits are the publisher's"
-                    )
-                warnings.append(f"{found} (published split, kept as it is)")
+        people = leaks.leak(self, "person", ["identity", "source_identity"])
+        for found in filter(None, [leaks.leak(self, "video", ["video"]), people, leaks.divided(self)]):
+            if not published:
+                raise DataError(
+                    f"{found}; split by person, or index with --published where the splits are the publisher's"
+                )
+            warnings.append(f"{found} (published split, kept as it is)")
         if files:
             leaks.check_files(self)
         return warnings + leaks.oddities(self)
