@@ -12,7 +12,8 @@ import unfooled
 FLOORS = [
     {"errors"},
     {"files", "memory", "registry", "randomness"},
-    {"threats", "losses", "metrics", "distortions", "results", "codecs", "journal"},
+    {"codecs"},
+    {"threats", "losses", "metrics", "distortions", "results", "journal"},
     {"models", "data"},
     {"attacks", "checkpoints", "synthesis"},
     {"objectives", "defenses", "checks"},

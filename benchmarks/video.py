@@ -1,0 +1,118 @@
+"""Frames per second of decoding on one core, against bare PyAV in the same run, and memory over a long file.
+
+Both sides decode the same file with one thread into RGB arrays; repeats are interleaved and CPU time is counted, so
+that a busy machine slows both; the ratio is the median over repeats. The long file repeats the packets of FILE without
+encoding them again, and is decoded in a process of its own whose peak memory is printed. Bar: < 700 MB for 30 minutes.
+
+    python benchmarks/video.py --video FILE --minutes 30
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+
+from unfooled.data.video import decode, probe
+
+BAR_MB = 700
+
+
+def ours(path: Path) -> int:
+    """Frames that ``decode`` gives."""
+    return sum(1 for _ in decode(path))
+
+
+def bare(path: Path) -> int:
+    """Frames of PyAV's own loop with one thread, as RGB arrays."""
+    with av.open(str(path)) as container:
+        container.streams.video[0].codec_context.thread_count = 1
+        return sum(frame.to_ndarray(format="rgb24", threads=1).shape[2] == 3 for frame in container.decode(video=0))
+
+
+def rate(read: Callable[[Path], int], path: Path) -> float:
+    """Frames per second of CPU time."""
+    start = time.process_time()
+    return read(path) / (time.process_time() - start)
+
+
+def lengthen(path: Path, target: Path, minutes: float) -> None:
+    """The video packets of ``path`` again and again until they last so long, copied as they are."""
+    with av.open(str(target), "w") as out:
+        shift, stream = 0, None
+        while True:
+            with av.open(str(path)) as container:
+                source = container.streams.video[0]
+                stream = stream or out.add_stream_from_template(source)
+                first, end = None, 0
+                for packet in container.demux(source):
+                    if packet.dts is None:
+                        continue
+                    first = packet.dts if first is None else first
+                    end = max(end, packet.dts - first + (packet.duration or 1))
+                    packet.dts, packet.pts = packet.dts - first + shift, packet.pts - first + shift
+                    packet.stream = stream
+                    out.mux(packet)
+                shift += end
+                if shift * source.time_base >= 60 * minutes:
+                    return
+
+
+def peak_mb(path: Path) -> tuple[int, float]:
+    """Frames and peak resident memory of a fresh process that decodes a file."""
+    code = "import resource, sys; from unfooled.data.video import decode; n = sum(1 for _ in decode(sys.argv[1]));"
+    code += "print(n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    frames, kilobytes = map(int, done.stdout.split())
+    return frames, kilobytes / 1024
+
+
+def measure_decoding(path: Path, repeats: int) -> None:
+    """Print the rate of ``decode`` and its ratio to the bare library's."""
+    ours(path), bare(path)
+    pairs = [(rate(ours, path), rate(bare, path)) for _ in range(repeats)]
+    ratio = statistics.median(a / b for a, b in pairs)
+    mine, theirs = (statistics.median(side) for side in zip(*pairs, strict=True))
+    info = probe(path)
+    print(
+        f"decode {info.width}x{info.height} {info.codec}, one thread: {mine:.0f} frames/s, "
+        f"bare PyAV {theirs:.0f} frames/s, ratio {ratio:.3f}"
+    )
+
+
+def measure_memory(path: Path, minutes: float) -> bool:
+    """Print the peak memory over a file of so many minutes; whether it is below the bar."""
+    with tempfile.TemporaryDirectory() as folder:
+        long = Path(folder) / "long.mkv"
+        lengthen(path, long, minutes)
+        short_frames, short = peak_mb(path)
+        frames, peak = peak_mb(long)
+    print(
+        f"memory: {peak:.0f} MB at the peak over {frames} frames ({minutes:g} min), {short:.0f} MB over "
+        f"{short_frames} frames (bar {BAR_MB} MB)"
+    )
+    return peak < BAR_MB
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--video", type=Path, required=True)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=30, help="length of the synthesised file; 0 leaves it out")
+    parser.add_argument("--check", action="store_true", help=f"exit status 1 from {BAR_MB} MB on")
+    args = parser.parse_args()
+    measure_decoding(args.video, args.repeats)
+    fits = measure_memory(args.video, args.minutes) if args.minutes else True
+    if args.check and not fits:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
