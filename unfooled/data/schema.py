@@ -12,7 +12,7 @@ from unfooled.errors import DataError
 
 REAL, FAKE = 0, 1
 SPLITS = ("train", "validation", "test", "")
-STATUSES = ("ok", "unreadable", "missing")
+STATUSES = ("ok", "unreadable", "missing", "no_face", "too_short")
 SCHEMA_VERSION = 1
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
