@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from unfooled.data.augmentations import AUGMENTATIONS, Augmentation, parse
+from unfooled.data.augmentations import AUGMENTATIONS, MEAN, Augmentation, parse
 from unfooled.errors import ConfigError
 
+CLIP = np.random.default_rng(1).integers(0, 256, (6, 48, 40, 3), dtype=np.uint8)
 PIXELS = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (48, 40, 3), dtype=np.uint8), (0, 0), 1)
 
 
@@ -21,23 +22,69 @@ def always(name: str) -> Augmentation:
     return AUGMENTATIONS[name](p=1.0)
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
+ONE_FRAME = [name for name, kind in AUGMENTATIONS.items() if not kind().clips_only]
+
+
+@pytest.mark.parametrize("name", ONE_FRAME)
 def test_shape_type_and_input_stay_and_the_draw_decides(name: str) -> None:
     before = PIXELS.copy()
     results = [always(name)(PIXELS, np.random.default_rng(seed)) for seed in (1, 1, 2)]
     assert all(r.shape == PIXELS.shape and r.dtype == np.uint8 and r.flags.c_contiguous for r in results)
     np.testing.assert_array_equal(results[0], results[1])
     assert not np.array_equal(results[0], before)
-    assert name == "flip" or not np.array_equal(results[0], results[2])
+    assert name in ("flip", "grayscale") or not np.array_equal(results[0], results[2])
     np.testing.assert_array_equal(PIXELS, before)
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_p_is_the_share_of_changed_frames(name: str) -> None:
-    assert AUGMENTATIONS[name](p=0.0)(PIXELS, np.random.default_rng(0)) is PIXELS
+def test_p_is_the_share_of_changed_samples(name: str) -> None:
+    pixels = PIXELS if name in ONE_FRAME else CLIP
+    assert AUGMENTATIONS[name](p=0.0)(pixels, np.random.default_rng(0)) is pixels
     rng = np.random.default_rng(0)
-    changed = sum(AUGMENTATIONS[name](p=0.25)(PIXELS, rng) is not PIXELS for _ in range(400))
+    changed = sum(AUGMENTATIONS[name](p=0.25)(pixels, rng) is not pixels for _ in range(400))
     assert 70 <= changed <= 130
+
+
+@pytest.mark.parametrize("name", ONE_FRAME)
+def test_a_clip_is_changed_by_one_draw(name: str) -> None:
+    before = CLIP.copy()
+    for seed in range(5):
+        whole = always(name)(CLIP, np.random.default_rng(seed))
+        alone = [always(name)(frame, np.random.default_rng(seed)) for frame in CLIP]
+        np.testing.assert_array_equal(whole, np.stack(alone))
+        still = always(name)(CLIP[[0] * 6], np.random.default_rng(seed))
+        assert all(np.array_equal(frame, still[0]) for frame in still), "a still clip stays one"
+    np.testing.assert_array_equal(CLIP, before)
+    # What follows draws the same, however long the clip is.
+    rest = []
+    for count in (1, 6):
+        rng = np.random.default_rng(3)
+        always(name)(CLIP[:count], rng)
+        rest.append(rng.random())
+    assert rest[0] == rest[1]
+
+
+def test_the_time_mask_hides_consecutive_frames() -> None:
+    sizes: set[int] = set()
+    for seed in range(300):
+        mask = AUGMENTATIONS["time_mask"](p=1.0)(CLIP, np.random.default_rng(seed))
+        hidden = np.flatnonzero((mask != CLIP).any((1, 2, 3)))
+        assert (mask[hidden] == MEAN).all()
+        assert hidden.tolist() == list(range(hidden[0], hidden[-1] + 1))
+        sizes.add(len(hidden))
+    assert sizes == {1, 2, 3}, "never more than half"
+    (few,) = parse(["time_mask:p=1,most=1"])
+    starts = set()
+    for seed in range(100):
+        mask = few(CLIP, np.random.default_rng(seed))
+        (at,) = np.flatnonzero((mask != CLIP).any((1, 2, 3)))
+        starts.add(int(at))
+    assert starts == set(range(6))
+    assert np.array_equal(few(CLIP[:1], np.random.default_rng(0)), CLIP[:1])
+    assert few(PIXELS, np.random.default_rng(0)) is PIXELS
+    long = np.zeros((40, 2, 2, 3), np.uint8)
+    most = max(int((always("time_mask")(long, np.random.default_rng(s)) > 0).any((1, 2, 3)).sum()) for s in range(300))
+    assert most == 11
 
 
 @pytest.mark.parametrize(
@@ -61,6 +108,9 @@ def test_closed_forms() -> None:
     data = cv2.imencode(".jpg", PIXELS[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 77])[1]
     np.testing.assert_array_equal(apply("jpeg:p=1,quality=77"), cv2.imdecode(data, 1)[..., ::-1])
     np.testing.assert_array_equal(apply("blur:p=1,sigma=1"), cv2.GaussianBlur(PIXELS, (0, 0), 1))
+    np.testing.assert_array_equal(apply("grayscale:p=1")[..., 1], cv2.cvtColor(PIXELS, cv2.COLOR_RGB2GRAY))
+    filled = apply("erasing:p=1,area=0.3,fill=mean")
+    assert (filled[(filled != PIXELS).any(2)] == MEAN).all()
     erased = (apply("erasing:p=1,area=0.1") != PIXELS).any(2).mean()
     assert 0.08 <= erased <= 0.12
 
@@ -80,6 +130,8 @@ def test_parse_keeps_the_order() -> None:
         (["jpeg:quality=95-60"], "LOW-HIGH"),
         (["blur:sigma=wide"], "must be a number"),
         (["colour:amount=2"], "amount must be in"),
+        (["time_mask:most=0"], "most must be >= 1"),
+        (["erasing:fill=red"], "must be one of noise, mean, got 'red'"),
         ("flip", "must be a list"),
     ],
 )

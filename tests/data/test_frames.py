@@ -14,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from unfooled.data.clips import clips, tracks
 from unfooled.data.frames import Batch, Frames
 from unfooled.data.manifest import FAKE, REAL, Manifest
 from unfooled.errors import ConfigError, DataError
@@ -206,6 +207,132 @@ def test_digest_follows_every_setting(manifest: Manifest) -> None:
 def test_batch_moves_to_a_device(manifest: Manifest) -> None:
     batch = next(iter(Frames(manifest, 8).test_loader(4))).to("cpu")
     assert (len(batch), batch.x.shape) == (4, (4, 3, 8, 8))
+
+
+LONG = 11
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """6 videos of 11 frames, half of them fake; frame n of video v has the grey value 40 v + 3 n and a bright edge."""
+    root = tmp_path_factory.mktemp("videos")
+    rows = []
+    for video in range(6):
+        for number in range(LONG):
+            pixels = np.full((20, 20, 3), 40 * video + 3 * number, np.uint8)
+            pixels[:, :4] = (250, 0, 120)
+            path = f"v{video}/{number}.png"
+            (root / path).parent.mkdir(exist_ok=True)
+            cv2.imwrite(str(root / path), pixels[..., ::-1])
+            kind = "FaceSwap" if video % 2 else "Real"
+            plain = {"id": path, "path": path, "label": video % 2, "split": "train", "manipulation": kind}
+            rows.append(plain | {"video": f"v{video}", "identity": f"p{video}"})
+    return Manifest.from_rows(rows, root)
+
+
+def numbers(x: torch.Tensor) -> list[list[int]]:
+    """The frame numbers in each clip of ``videos``."""
+    grey = (x[:, 0, :, 10, 12] * 255).round().to(torch.int64)
+    return (grey % 40 // 3).tolist()
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_clips_come_whole_in_order_and_at_their_place(videos: Manifest, cache: bool) -> None:
+    frames = Frames(clips(videos, 4), 20, cache=cache)
+    assert (frames.length, frames.shape, len(frames)) == (4, (3, 4, 20, 20), 12)
+    batches = list(frames.test_loader(5))
+    x = torch.cat([b.x for b in batches])
+    assert x.shape == (12, 3, 4, 20, 20)
+    assert numbers(x) == [[0, 1, 2, 3], [7, 8, 9, 10]] * 6
+    assert torch.equal(x[0, :, :, 0, 0] * 255, torch.tensor([250.0, 0.0, 120.0])[:, None].expand(3, 4))
+    assert torch.cat([b.y for b in batches]).tolist() == [0, 0, 1, 1] * 3
+    assert torch.equal(frames[1].float() / 255, x[1])
+    assert same(batches, list(frames.test_loader(5, workers=2)))
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_training_clips_start_anywhere_the_same_for_any_workers(videos: Manifest, cache: bool) -> None:
+    augment = ("flip", "erasing:p=1,fill=mean", "time_mask", "grayscale")
+    plain = Frames(tracks(videos, 4), 20, augment, seed=2, cache=False, length=4)
+    expected = {e: list(plain.train_loader(3, e, workers=0)) for e in (0, 1)}
+    frames = Frames(tracks(videos, 4), 20, augment, seed=2, cache=cache, length=4)
+    for workers in (0, 2):
+        assert all(same(list(frames.train_loader(3, e, workers=workers)), expected[e]) for e in (0, 1))
+    assert not same(expected[0], expected[1])
+    bare = Frames(tracks(videos, 4), 20, length=4, cache=cache)
+    found = [n for e in range(30) for b in bare.train_loader(3, e, workers=0) for n in numbers(b.x)]
+    assert all(n == list(range(n[0], n[0] + 4)) for n in found)
+    assert {n[0] for n in found} == set(range(LONG - 3))
+    assert numbers(next(iter(bare.test_loader(1))).x) == [[3, 4, 5, 6]], "the middle"
+    repeats = {tuple(numbers(bare.view(0, r, 0)[None] / 255)[0]) for r in range(20)}
+    assert len(repeats) > 3
+
+
+def test_a_draw_is_one_for_the_whole_clip(videos: Manifest) -> None:
+    frames = Frames(clips(videos, 4, 1), 20, ("erasing:p=1,area=0.1-0.3,fill=mean",))
+    for epoch in range(5):
+        changed = (frames.view(0, 0, epoch) != frames[0]).any(0)
+        assert all(torch.equal(changed[0], other) for other in changed)
+        assert changed.any()
+
+
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_clip_with_a_damaged_frame_fails_as_a_whole(
+    videos: Manifest, tmp_path: Path, cache: bool, workers: int
+) -> None:
+    for path, source in zip(videos.column("path"), videos.paths(), strict=True):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(source.read_bytes())
+    (tmp_path / "v0/8.png").write_bytes(b"")
+    (tmp_path / "v3/5.png").unlink()
+    there = Manifest(videos.table, tmp_path)
+    frames = Frames(clips(there, 4), 20, cache=cache)
+    index = torch.cat([b.index for b in frames.test_loader(4, workers=workers)]).tolist()
+    assert index == [0, *range(2, 12)]
+    assert [Path(p).name for p, _ in frames.unreadable] == ["7.png"]
+    assert "clip v0#7: " in frames.unreadable[0][1]
+    assert "v0/8.png" in frames.unreadable[0][1]
+    drawn = Frames(tracks(there, 9), 20, cache=cache, length=9)
+    seen = {i for b in drawn.train_loader(4, 0, views=40, workers=workers) for i in b.index.tolist()}
+    assert seen == {1, 2, 4, 5}
+    assert len(drawn.unreadable) == 2
+    with pytest.raises(DataError, match="clip v0#7"):
+        frames[1]
+
+
+def test_a_part_of_the_clips(videos: Manifest) -> None:
+    frames = Frames(clips(videos, 4), 20, seed=5)
+    part = frames.take([7, 2])
+    assert (part.length, part.size, part.seed, len(part)) == (4, 20, 5, 2)
+    assert torch.equal(part[0], frames[7])
+    drawn = Frames(tracks(videos, 4), 20, ("flip",), length=4).take([3])
+    assert (drawn.shape, drawn.augment) == ((3, 4, 20, 20), ())
+    images = Frames(videos, 20)
+    assert torch.equal(images.take([30])[0], images[30])
+
+
+def test_the_digest_of_clips_follows_their_frames(videos: Manifest) -> None:
+    rows = tracks(videos, 4)
+    digests = [Frames(rows, 20, length=n).digest() for n in (3, 4)]
+    digests += [Frames(clips(videos, 4, n), 20).digest() for n in (None, 1)]
+    digests.append(Frames(clips(videos.take(np.arange(1, len(videos))), 4, 1), 20).digest())
+    assert len(set(digests)) == 5
+    assert Frames(rows, 20, length=4, cache=False).digest() == digests[1]
+
+
+def test_lengths_that_do_not_fit_are_refused(videos: Manifest) -> None:
+    uneven = tracks(videos.take(np.arange(len(videos) - 2)), 4)
+    with pytest.raises(ConfigError, match="the rows have 9 to 11 frames"):
+        Frames(uneven, 20)
+    with pytest.raises(DataError, match="a row has 9 frames, a clip of 10"):
+        Frames(uneven, 20, length=10)
+    with pytest.raises(ConfigError, match="length must be >= 1"):
+        Frames(uneven, 20, length=0)
+    with pytest.raises(ConfigError, match="needs rows of clips"):
+        Frames(videos, 20, length=4)
+    with pytest.raises(ConfigError, match="TimeMask needs clips"):
+        Frames(videos, 20, ("time_mask",))
 
 
 def test_wrong_settings_are_refused(manifest: Manifest) -> None:

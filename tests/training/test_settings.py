@@ -37,7 +37,8 @@ def test_the_adversary_waits_then_grows_step_by_step() -> None:
     [
         {"epochs": 0}, {"batch_size": 1}, {"lr": 0.0}, {"lr": math.inf}, {"lr": math.nan}, {"weight_decay": -1.0},
         {"ema": 1.0}, {"ema": -0.1}, {"clip": -1.0}, {"clip": math.nan}, {"warmup": -1}, {"ramp_epochs": -1.0},
-        {"devices": 3}, {"batch_size": 4, "devices": 4}, {"validation_limit": 1}, {"workers": -1}, {"save_every": 0},
+        {"devices": 3}, {"batch_size": 4, "devices": 4}, {"validation_limit": 1}, {"workers": -1},
+        {"accumulate": 0}, {"accumulate": 3, "batch_size": 4}, {"save_every": 0},
     ],
 )  # fmt: skip
 def test_numbers_out_of_range_are_named(bad: dict[str, Any]) -> None:

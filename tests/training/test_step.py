@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unfooled.data.frames import Batch
 from unfooled.errors import TrainingError
 from unfooled.models import Detector
 from unfooled.objectives import Standard
-from unfooled.training.engine import make_fabric, make_optimizer
+from unfooled.training.engine import channels_last, make_fabric, make_optimizer, weights_channels_last
 from unfooled.training.step import Stepper
 
 Make = Callable[..., tuple[Stepper, Detector, list[str]]]
@@ -84,6 +84,45 @@ def test_memory_that_holds_nothing_and_other_errors_stop(make: Make, batch: Batc
     with pytest.raises(RuntimeError, match="shape"):
         stepper(Hungry(most=0, error=RuntimeError, words="shape"), batch, 0, 0.1)
     assert all(torch.equal(before[name], tensor) for name, tensor in detector.state_dict().items())
+
+
+@dataclass(frozen=True)
+class Counting(Standard):
+    """Remembers how many rows it was given at a time."""
+
+    seen: list[int] = field(default_factory=list)
+
+    def __call__(self, detector: Detector, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        self.seen.append(len(x))
+        assert len(set(y.tolist())) == 2, "each part has both classes"
+        return super().__call__(detector, x, y)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 4])
+def test_parts_add_up_to_the_whole_batch(make: Make, batch: Batch, parts: int) -> None:
+    whole, expected, _ = make()
+    parted, detector, lines = make()
+    parted.parts = parts
+    objective = Counting()
+    terms, found = whole(Standard(), batch, 0, 0.1), parted(objective, batch, 0, 0.1)
+    assert (len(objective.seen), sum(objective.seen), lines) == (parts, 8, [])
+    # Pairs of real and fake are those of a part.
+    found.pop("cos_real_fake"), terms.pop("cos_real_fake")
+    assert found == pytest.approx(terms, rel=1e-5)
+    for a, b in zip(detector.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_weights_and_inputs_of_clips_get_their_channels_last() -> None:
+    mixed = nn.Sequential(nn.Conv3d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.Linear(4, 1))
+    before = [parameter.detach().clone() for parameter in mixed.parameters()]
+    own = list(mixed.parameters())
+    weights_channels_last(mixed)
+    assert all(a is b and torch.equal(a, c) for a, b, c in zip(mixed.parameters(), own, before, strict=True))
+    assert mixed[0].weight.is_contiguous(memory_format=torch.channels_last_3d)  # type: ignore[union-attr, operator]
+    assert mixed[1].weight.is_contiguous(memory_format=torch.channels_last)  # type: ignore[union-attr, operator]
+    assert channels_last(torch.zeros(2, 3, 4, 5, 6)).is_contiguous(memory_format=torch.channels_last_3d)
+    assert channels_last(torch.zeros(2, 7)).shape == (2, 7)
 
 
 def test_clipping_bounds_the_step(make: Make, batch: Batch) -> None:

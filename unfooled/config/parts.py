@@ -10,10 +10,12 @@ from typing import Any
 import torch
 
 from unfooled import attacks, checkpoints, models, objectives
-from unfooled.attacks import Attack
-from unfooled.config.recipe import Recipe
+from unfooled.attacks import Attack, frozen
+from unfooled.config.recipe import DataSection, Recipe
+from unfooled.data.clips import clips, tracks
 from unfooled.data.frames import Frames
 from unfooled.data.manifest import Manifest
+from unfooled.errors import ConfigError
 from unfooled.models.detector import Detector
 from unfooled.objectives import Objective
 from unfooled.randomness import seed_of
@@ -62,12 +64,49 @@ def build(recipe: Recipe) -> Parts:
     if recipe.init is not None:
         detector = checkpoints.load(recipe.init, into=detector)
     manifest = Manifest.read(recipe.data.manifest)
-    notes = manifest.check()
-    train = Frames(manifest.select(split="train"), recipe.data.size, recipe.data.augment, recipe.seed)
-    validation = Frames(manifest.select(split="validation"), recipe.data.size, seed=recipe.seed)
+    notes, known = manifest.check(), manifest.notes
+    train = to_train(recipe, manifest.select(split="train"))
+    validation = to_test(recipe.data, manifest.select(split="validation"), recipe.data.size, recipe.seed)
+    check_fits(detector, train)
+    notes += [note for note in dict.fromkeys((*train.manifest.notes, *validation.manifest.notes)) if note not in known]
     if from_data:
         objective = replace(objective, fake_share=train.fake_share(None))
     return Parts(detector, objective, train, validation, settings, notes)
+
+
+def to_train(recipe: Recipe, manifest: Manifest) -> Frames:
+    """What a recipe trains on: augmented images, or clips that begin anywhere in their track."""
+    data = recipe.data
+    if data.clip is not None:
+        manifest = tracks(manifest, data.clip, data.fps)
+    return Frames(manifest, data.size, data.augment, recipe.seed, length=data.clip)
+
+
+def to_test(data: DataSection, manifest: Manifest, size: int, seed: int = 0) -> Frames:
+    """What is measured: images, or clips at fixed places of their track where ``data`` says how long they are."""
+    if data.clip is None:
+        return Frames(manifest, size, seed=seed)
+    rows = clips(manifest, data.clip, data.clips_per_video, data.fps)
+    return Frames(rows, size, seed=seed, length=data.clip)
+
+
+def check_fits(detector: Detector, frames: Frames) -> None:
+    """Refuse clips for a detector of frames, and frames for one of clips.
+
+    Raises:
+        ConfigError: the detector can not be asked about one such sample.
+    """
+    # Little is enough to see it: a large clip would take seconds.
+    side = min(frames.size, max(detector.smallest, 64))
+    try:
+        with frozen(detector), torch.no_grad():
+            detector(torch.zeros(1, *frames.shape[:-2], side, side, device=detector.threshold.device))
+    except (RuntimeError, ValueError, IndexError) as error:
+        what, fix = ("images", "write data.clip = 25 (--clip 25)")
+        if frames.length is not None:
+            what, fix = (f"clips of {frames.length} frames", "leave out data.clip (--clip)")
+        name, reason = detector.spec.get("name", type(detector.backbone).__name__), str(error).partition("\n")[0]
+        raise ConfigError(f"detector {name} does not take {what}; {fix}, or choose another one ({reason})") from None
 
 
 def build_attack(text: str, recipe_eps: str | float | None = None) -> Attack:

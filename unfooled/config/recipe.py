@@ -14,6 +14,7 @@ import tomlkit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
 from unfooled import models, objectives
+from unfooled.data.clips import FPS
 from unfooled.errors import ConfigError, suggest
 from unfooled.registry import lookup
 from unfooled.registry import parse as parse_part
@@ -29,14 +30,19 @@ class Section(BaseModel):
 
 
 class DataSection(Section):
-    """[data]: ``manifest`` (path from the current directory), frame ``size``, ``augment`` in order of use, share of
-    fakes in a batch (``"data"``: as in the data set), ``views`` an epoch."""
+    """[data]: ``manifest`` of frames (path from the current directory), frame ``size``, ``augment`` in order of use,
+    share of fakes in a batch (``"data"``: as in the data set), ``views`` an epoch. For clips, ``clip``: how many frames
+    they have, at ``fps`` a second, and ``clips_per_video`` at fixed places wherever they are measured (none: as many as
+    fit beside each other)."""
 
     manifest: str
     size: int = 96
     augment: list[str] = ["flip"]
     fake_share: float | Literal["data"] = 0.5
     views: int | None = None
+    clip: int | None = None
+    fps: float = FPS
+    clips_per_video: int | None = None
 
 
 class Named(BaseModel):

@@ -13,13 +13,13 @@ import torch
 
 from unfooled import checkpoints
 from unfooled.attacks import Attack
-from unfooled.config.parts import build, build_attack
-from unfooled.config.recipe import Recipe, dump, load_recipe
-from unfooled.data.frames import Frames
+from unfooled.config.parts import build, build_attack, check_fits, to_test
+from unfooled.config.recipe import DataSection, Recipe, dump, load_recipe
 from unfooled.data.leaks import check_files, shared_people
 from unfooled.data.manifest import Manifest
+from unfooled.distortions import Distortion, series
 from unfooled.errors import ConfigError, DataError
-from unfooled.evaluation import Condition, evaluate, evaluate_images
+from unfooled.evaluation import Condition, distorted, evaluate, evaluate_images
 from unfooled.evaluation import over_eps as each_radius
 from unfooled.results import Evaluation
 from unfooled.training import FitResult, Progress, RunFolder, first_process, fit, place
@@ -60,9 +60,11 @@ def evaluate_run(
     attacks: Sequence[str | Attack] = (),
     *,
     over_eps: Sequence[float] = (),
+    distortions: Sequence[str | Distortion] = (),
     data: Path | str | None = None,
     split: str = "test",
     size: int | None = None,
+    clip: int | None = None,
     limit: int | None = None,
     adversarial: Path | None = None,
     checks: bool = True,
@@ -81,9 +83,12 @@ def evaluate_run(
         run: a run folder or a checkpoint.
         attacks: as text (``build_attack``; the recipe's eps where it names none) or as values.
         over_eps: radii at which the first attack is repeated.
+        distortions: as text (``blur:level=3``, ``blur`` for its five levels, ``all``) or as values: each is scored
+            without an attack, and after each of ``attacks``.
         data: a manifest; None: the one of the run's recipe.
         split: ``test``, ``validation``, ``train`` or ``all``.
         size: of the faces in pixels; None: the recipe's.
+        clip: frames of a clip; None: the recipe's, or frames one by one without a recipe.
         adversarial: a folder of somebody's adversarial images, in place of attacks.
         name: of the detector in tables; None: the folder's.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
@@ -96,10 +101,13 @@ def evaluate_run(
         DataError: people of the split trained or chose the detector, or a file is missing or damaged.
     """
     run = Path(run)
-    if adversarial is not None and (attacks or over_eps or saved or limit is not None):
-        raise ConfigError("--adversarial brings its own images; leave out --attack, --over-eps, --saved and --limit")
+    if adversarial is not None and (attacks or over_eps or distortions or saved or limit is not None):
+        raise ConfigError(
+            "--adversarial brings its own images; leave out --attack, --over-eps, --distortion, --saved and --limit"
+        )
     if len(over_eps) and not attacks:
         raise ConfigError("--over-eps repeats the first --attack; give one, such as --attack pgd")
+    after = [one for d in distortions for one in (series(d) if isinstance(d, str) else [d])]
     detector = checkpoints.load(run)
     folder = run if run.is_dir() else run.parent
     history = _history(folder / "metrics.jsonl")
@@ -113,11 +121,20 @@ def evaluate_run(
     notes = manifest.check(files=False)
     rows = of_split(manifest, split)
     check_files(rows)
-    frames = Frames(rows, size, seed=seed)
+    sampling = recipe.data if recipe is not None else DataSection(manifest=str(data))
+    if clip is not None:
+        sampling = sampling.model_copy(update={"clip": clip})
+    if adversarial is not None and sampling.clip is not None:
+        raise ConfigError("--adversarial compares single images, but this run is measured on clips; use --attack")
+    frames = to_test(sampling, rows, size, seed)
+    check_fits(detector, frames)
+    notes += [note for note in frames.manifest.notes if note not in manifest.notes]
     if recipe is not None and split == "test":
         notes += _seen_in_training(Path(recipe.data.manifest), frames.manifest)
     facts: dict[str, Any] = {"split": split, "manifest": Path(data).name, "checkpoint": run.name}
     facts["recipe"] = dump(recipe) if recipe else None
+    if sampling.clip is not None:
+        facts["clips"] = sampling.model_dump(include={"clip", "fps", "clips_per_video"})
     parts = None if out is None else Path(out).with_name(f"{Path(out).name}.parts")
     place = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     given: dict[str, Any] = {
@@ -127,8 +144,9 @@ def evaluate_run(
     if adversarial is not None:
         result = evaluate_images(detector, frames, adversarial, **given)
     else:
-        conditions = _conditions(attacks, over_eps, recipe.eps if recipe else None)
-        learn_from = Frames(manifest.select(split="train"), size) if "train" in manifest.column("split") else None
+        conditions = _conditions(attacks, over_eps, recipe.eps if recipe else None, after)
+        training = manifest.select(split="train")
+        learn_from = to_test(sampling, training, size) if len(training) else None
         result = evaluate(
             detector, frames, conditions, limit=limit, checks=checks, progress=progress, learn_from=learn_from,
             saved=saved, resume=parts, **given,
@@ -166,11 +184,15 @@ def not_a_test(split: str) -> list[str]:
     return [f"measured on {rows}: no test result"]
 
 
-def _conditions(attacks: Sequence[str | Attack], radii: Sequence[float], eps: str | None) -> list[Condition]:
+def _conditions(
+    attacks: Sequence[str | Attack], radii: Sequence[float], eps: str | None, after: Sequence[Distortion]
+) -> list[Condition]:
     built = [build_attack(a, eps) if isinstance(a, str) else a for a in attacks]
     conditions = [Condition(a) for a in built]
     names = {c.name for c in conditions}
-    return conditions + [c for c in (each_radius(built[0], radii) if radii else []) if c.name not in names]
+    conditions += [c for c in (each_radius(built[0], radii) if radii else []) if c.name not in names]
+    # Two that overlap, such as blur and all, ask for the same.
+    return conditions + distorted(built, list(dict.fromkeys(after)))
 
 
 def _seen_in_training(trained_on: Path, evaluated: Manifest) -> list[str]:

@@ -1,10 +1,11 @@
-"""Augmentations of training frames: uint8 (H,W,3) in, the same out, every draw from the generator given."""
+"""Augmentations of training frames and clips: uint8 in, the same out, every draw from the generator given."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -15,29 +16,44 @@ from unfooled.registry import build, lookup, number
 from unfooled.registry import parse as parse_part
 
 Pixels = npt.NDArray[np.uint8]
+MEAN = (124, 116, 104)
+"""The mean colour of ImageNet: what a detector that was normalised by it sees as zero."""
 
 
 @dataclass(frozen=True)
 class Augmentation(ABC):
-    """A random change that keeps the label; applied with probability ``p``.
+    """A random change that keeps the label; applied with probability ``p`` to a frame, or to a clip as a whole.
 
     Args:
         p: in [0, 1]; 0 never, 1 always.
     """
 
     p: float = 0.5
+    clips_only: ClassVar[bool] = False
+    """It does nothing to a single frame."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.p <= 1:
             raise ConfigError(f"{type(self).__name__.lower()}: p must be in [0, 1], got {self.p:g}; write p=0.5")
 
     def __call__(self, pixels: Pixels, rng: np.random.Generator) -> Pixels:
-        """The frame, changed or not; the given array is never written to."""
-        return self.change(pixels, rng) if rng.random() < self.p else pixels
+        """The (H,W,3) frame or (T,H,W,3) clip, changed or not; the given array is never written to."""
+        if rng.random() >= self.p:
+            return pixels
+        return self.change(pixels, rng) if pixels.ndim == 3 else self.change_clip(pixels, rng)
 
     @abstractmethod
     def change(self, pixels: Pixels, rng: np.random.Generator) -> Pixels:
         """The changed frame."""
+
+    def change_clip(self, clip: Pixels, rng: np.random.Generator) -> Pixels:
+        """The changed clip: every frame by the same draw."""
+        before = rng.bit_generator.state
+        changed = []
+        for frame in clip:
+            rng.bit_generator.state = before
+            changed.append(self.change(frame, rng))
+        return np.stack(changed)
 
 
 @dataclass(frozen=True)
@@ -115,17 +131,29 @@ class Colour(Augmentation):
 
 
 @dataclass(frozen=True)
+class Grayscale(Augmentation):
+    """Without colour: the luma of BT.601 in all three channels; p 0.5."""
+
+    def change(self, pixels: Pixels, rng: np.random.Generator) -> Pixels:
+        grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+        return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
+
+
+@dataclass(frozen=True)
 class Erasing(Augmentation):
-    """A random rectangle is filled with random pixels; p 0.25.
+    """A random rectangle, at one place throughout a clip, is filled; p 0.25.
 
     Args:
         area: range of the share of the frame, in (0, 1], such as ``0.02-0.2``.
+        fill: random pixels (``noise``) or the ``mean`` colour of ImageNet.
 
-    Source: Random Erasing, arXiv:1708.04896. Deviation: one try, sides cut to the frame.
+    Source: Random Erasing, arXiv:1708.04896. Deviation: one try, sides cut to the frame. RealForensics' are
+    ``p=0.5,area=0.02-0.33,fill=mean``.
     """
 
     p: float = 0.25
     area: str = "0.02-0.2"
+    fill: Literal["noise", "mean"] = "noise"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -139,8 +167,41 @@ class Erasing(Augmentation):
         w = int(np.clip(round((area / ratio) ** 0.5), 1, width))
         top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
         erased = pixels.copy()
-        erased[top : top + h, left : left + w] = rng.integers(0, 256, (h, w, 3), dtype=np.uint8)
+        noise = rng.integers(0, 256, (h, w, 3), dtype=np.uint8)
+        erased[top : top + h, left : left + w] = noise if self.fill == "noise" else MEAN
         return erased
+
+
+@dataclass(frozen=True)
+class TimeMask(Augmentation):
+    """Some consecutive frames of a clip turn into the mean colour of ImageNet; p 0.5.
+
+    Args:
+        most: frames, >= 1; never more than half of the clip.
+
+    Source: RealForensics, arXiv:2201.07131 (0 to 11 of 25 frames, set to zero after normalisation). Deviation: at least
+    one frame, at most half of the clip, and its last one may be hidden too.
+    """
+
+    most: int = 11
+    clips_only: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.most < 1:
+            raise ConfigError(f"time_mask: most must be >= 1 frame, got {self.most}; write most=11")
+
+    def change(self, pixels: Pixels, rng: np.random.Generator) -> Pixels:
+        return pixels
+
+    def change_clip(self, clip: Pixels, rng: np.random.Generator) -> Pixels:
+        if len(clip) < 2:
+            return clip
+        count = int(rng.integers(1, min(self.most, len(clip) // 2) + 1))
+        start = int(rng.integers(len(clip) - count + 1))
+        masked = clip.copy()
+        masked[start : start + count] = MEAN
+        return masked
 
 
 AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
@@ -148,7 +209,9 @@ AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
     "colour": Colour,
     "erasing": Erasing,
     "flip": Flip,
+    "grayscale": Grayscale,
     "jpeg": Jpeg,
+    "time_mask": TimeMask,
 }
 
 

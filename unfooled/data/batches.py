@@ -24,7 +24,13 @@ Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Batch:
-    """Frames of one step: x (B,3,H,W) float32 in [0,1], y (B,) int64, index (B,) row numbers of the manifest."""
+    """Samples of one step.
+
+    Args:
+        x: (B,3,H,W) frames or (B,3,T,H,W) clips, float32 in [0,1].
+        y: (B,) int64.
+        index: (B,) row numbers of the manifest.
+    """
 
     x: Tensor
     y: Tensor
@@ -98,7 +104,7 @@ class _Views(Dataset[_Decoded]):
                 kept.append(position)
             except DataError as error:
                 failures[position] = str(error)
-        x = torch.stack(decoded) if decoded else torch.empty(0, 3, self.frames.size, self.frames.size)
+        x = torch.stack(decoded) if decoded else torch.empty(0, *self.frames.shape)
         return x, np.array(kept, dtype=np.int64), failures
 
 

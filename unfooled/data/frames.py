@@ -1,4 +1,4 @@
-"""Frames: decoded images in batches, their order and augmentation fixed by (seed, sample id, epoch)."""
+"""Frames: decoded images or clips in batches, their order and augmentation fixed by (seed, sample id, epoch)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from unfooled.data import augmentations
 from unfooled.data.batches import Batch, Loader, Numbers, Pool, Request
 from unfooled.data.images import VIDEO_SUFFIXES, fit_square, read_image
 from unfooled.data.manifest import FAKE, REAL, Manifest
+from unfooled.data.windows import Windows
 from unfooled.errors import ConfigError, DataError
 from unfooled.randomness import seed_of
 
@@ -29,20 +30,24 @@ CACHE_BYTES = 2_000_000_000
 
 
 class Frames(Dataset[Tensor]):
-    """The readable images of a manifest as square RGB frames.
+    """The readable images or clips of a manifest as square RGB frames.
 
     Args:
-        manifest: image rows (not videos); rows whose status is not ``ok`` are left out and counted in ``left_out``.
+        manifest: rows of images, of ``clips`` or of ``tracks`` (not of videos); rows whose status is not ``ok`` are
+            left out and counted in ``left_out``.
         size: height and width in pixels; the central square of the image is resized to it.
         augment: names from ``augmentations.AUGMENTATIONS`` with options, in order of use (training loader only).
         seed: fixes order and augmentation together with sample id and epoch.
         cache: keep decoded uint8 frames in memory; None = where they need less than 2 GB.
+        length: frames of a clip; None = images, or clips as long as their rows. From a longer row the training loader
+            takes a random stretch, other for each view, and the test loader the middle.
 
     Raises:
         DataError: no readable image row, or the rows are videos.
-        ConfigError: an unknown augmentation, or a size below 1.
+        ConfigError: an unknown augmentation, one that needs clips, or a size below 1.
 
-    ``unreadable`` lists (path, reason) of the images that did not decode so far; they are skipped, never replaced.
+    ``unreadable`` lists (path, reason) of the samples that did not decode so far; they are skipped, never replaced. A
+    clip fails as a whole.
     """
 
     def __init__(
@@ -52,6 +57,7 @@ class Frames(Dataset[Tensor]):
         augment: Sequence[str] = (),
         seed: int = 0,
         cache: bool | None = None,
+        length: int | None = None,
     ) -> None:
         if size < 1:
             raise ConfigError(f"size must be >= 1 pixel, got {size}; write 96")
@@ -64,12 +70,17 @@ class Frames(Dataset[Tensor]):
         if not len(self.rows):
             raise DataError(f"none of the manifest's {len(manifest)} rows is a readable image; check split and status")
         self.labels: Numbers = manifest.column("label")[self.rows]
-        # Arrow columns, not lists: they stay small and are shared with forked workers.
-        self._ids, self._paths = manifest.table["id"], manifest.table["path"]
-        if (first := self._paths[int(self.rows[0])].as_py()).lower().endswith(VIDEO_SUFFIXES):
+        self._ids = manifest.table["id"]
+        self._windows = Windows(manifest, self.rows, length)
+        self.length = self._windows.length
+        files = self._windows.files
+        if (first := files[0].as_py()).lower().endswith(VIDEO_SUFFIXES):
             raise DataError(f"{first} is a video; Frames reads images: extract its frames first")
-        self.cached = len(self.rows) * 3 * size * size < CACHE_BYTES if cache is None else cache
+        if self.length is None and (lost := [a for a in self._augment if a.clips_only]):
+            raise ConfigError(f"augmentation {type(lost[0]).__name__} needs clips, got images; write data.clip = 25")
+        self.cached = len(files) * 3 * size * size < CACHE_BYTES if cache is None else cache
         self._memory: Tensor | None = None
+        self._damaged: dict[int, str] = {}
         self.reasons: dict[int, str] = {}
         self.pools: dict[int, Pool] = {}
 
@@ -77,24 +88,31 @@ class Frames(Dataset[Tensor]):
         return len(self.rows)
 
     def __getitem__(self, position: int) -> Tensor:
-        """(3, size, size) uint8 of the frame at ``position``, not augmented.
+        """(3, size, size) uint8 of the frame at ``position``, or (3, length, size, size) of the clip, not augmented.
 
         Raises:
-            DataError: the image does not decode.
+            DataError: it does not decode.
         """
-        if self._memory is None:
-            return _channels_first(self._decode(int(position)))
-        if position in self.reasons:
-            raise DataError(self.reasons[position])
-        return self._memory[position]
+        return _channels_first(self._pixels(int(position), None))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a sample: channels, frames of a clip, height, width."""
+        return (3, *(() if self.length is None else (self.length,)), self.size, self.size)
+
+    def take(self, rows: npt.ArrayLike) -> Frames:
+        """Some rows of the manifest by number, in that order, of the same size and length, and not augmented."""
+        return Frames(self.manifest.take(rows), self.size, seed=self.seed, length=self.length)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "pools": {}}
 
     @property
     def unreadable(self) -> list[tuple[str, str]]:
-        """(path, reason) of each image that did not decode so far, in the order of the manifest."""
-        return [(str(self._path(p)), reason) for p, reason in sorted(self.reasons.items())]
+        """(path, reason) of each sample that did not decode so far, in the order of the manifest."""
+        paths = self.manifest.table["path"]
+        found = sorted(self.reasons.items())
+        return [(str(self.manifest.root / paths[int(self.rows[p])].as_py()), reason) for p, reason in found]
 
     def fake_share(self, fake_share: float | None = None, batch_size: int | None = None) -> float:
         """The share of fakes that ``train_loader`` delivers: the data's or as asked; exact with ``batch_size``."""
@@ -167,8 +185,9 @@ class Frames(Dataset[Tensor]):
         return Loader(self, tuple(Request(p, np.zeros_like(p), None) for p in parts), workers)
 
     def digest(self) -> str:
-        """SHA-256 of the manifest's digest, size, augmentation and seed."""
+        """SHA-256 of the manifest's digest, size, augmentation and seed, and for clips of their frames."""
         facts = [self.manifest.digest(), self.size, list(self.augment), self.seed]
+        facts += [] if self.length is None else [self._windows.digest()]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def _share(self, fake_share: float | None) -> float:
@@ -199,41 +218,61 @@ class Frames(Dataset[Tensor]):
         positions = np.concatenate([np.empty(0, np.int64), *orders])[:count]
         return np.stack([positions, np.repeat(np.arange(rounds), len(own))[:count]])
 
-    def _path(self, position: int) -> Any:
-        return self.manifest.root / self._paths[int(self.rows[position])].as_py()
-
-    def _decode(self, position: int) -> npt.NDArray[np.uint8]:
-        return fit_square(read_image(self._path(position)), self.size)
-
     def view(self, position: int, repeat: int, epoch: int | None) -> Tensor:
-        """(3, size, size) uint8: one augmented view; epoch None gives the frame itself."""
-        if epoch is None or not self._augment:
+        """uint8 of ``shape``: one augmented view; epoch None gives the sample itself."""
+        if epoch is None:
             return self[position]
-        pixels = self._decode(position) if self._memory is None else self[position].permute(1, 2, 0).numpy()
-        rng = _rng(self.seed, self._ids[int(self.rows[position])].as_py(), epoch, repeat)
+        sample = self._ids[int(self.rows[position])].as_py()
+        pixels = self._pixels(position, _rng(self.seed, "start", sample, epoch, repeat) if self.length else None)
+        rng = _rng(self.seed, sample, epoch, repeat)
         for augmentation in self._augment:
             pixels = augmentation(pixels, rng)
         return _channels_first(pixels)
 
+    def _pixels(self, position: int, rng: np.random.Generator | None) -> npt.NDArray[np.uint8]:
+        """(H, W, 3) of a frame or (T, H, W, 3) of a clip."""
+        numbers = self._windows(position, rng)
+        try:
+            if self.length is None:
+                return self._frame(int(numbers[0]))
+            # A track that is too short, or slower than the clip, shows a frame more than once.
+            distinct, places = np.unique(numbers, return_inverse=True)
+            return np.stack([self._frame(number) for number in distinct.tolist()])[places]
+        except DataError as error:
+            if self.length is None:
+                raise
+            raise DataError(f"clip {self._ids[int(self.rows[position])].as_py()}: {error}") from None
+
+    def _frame(self, number: int) -> npt.NDArray[np.uint8]:
+        if self._memory is None:
+            return self._decode(number)
+        if number in self._damaged:
+            raise DataError(self._damaged[number])
+        return self._memory[number].numpy()
+
+    def _decode(self, number: int) -> npt.NDArray[np.uint8]:
+        return fit_square(read_image(self.manifest.root / self._windows.files[number].as_py()), self.size)
+
     def fill(self) -> None:
-        """Decode every frame into memory, once, in threads (the decoder releases the interpreter)."""
+        """Decode every file into memory, once, in threads (the decoder releases the interpreter)."""
         if not self.cached or self._memory is not None:
             return
-        memory = torch.zeros((len(self), 3, self.size, self.size), dtype=torch.uint8)
+        files = len(self._windows.files)
+        memory = torch.zeros((files, self.size, self.size, 3), dtype=torch.uint8)
 
-        def keep(position: int) -> None:
+        def keep(number: int) -> None:
             try:
-                memory[position] = _channels_first(self._decode(position))
+                memory[number] = torch.from_numpy(self._decode(number))
             except DataError as error:
-                self.reasons[position] = str(error)
+                self._damaged[number] = str(error)
 
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            list(threads.map(keep, range(len(self))))
+            list(threads.map(keep, range(files)))
         self._memory = memory
 
 
 def _channels_first(pixels: npt.NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, -1, 0)))
 
 
 def _rng(*parts: object) -> np.random.Generator:

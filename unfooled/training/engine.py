@@ -7,6 +7,7 @@ import os
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor, nn
 
 from unfooled.errors import ConfigError
 from unfooled.models.detector import Detector
@@ -59,6 +60,18 @@ def make_fabric(settings: Settings) -> Fabric:
 def first_process() -> bool:
     """Whether this process is the one that writes and speaks; the others are started with a LOCAL_RANK above 0."""
     return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Frames or clips with their channels last in memory, which convolutions read faster; others as they are."""
+    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
+    return x.contiguous(memory_format=layouts[x.dim()]) if x.dim() in layouts else x
+
+
+def weights_channels_last(module: nn.Module) -> None:
+    """The same for the weights of convolutions over frames and over clips, in place."""
+    for parameter in module.parameters():
+        parameter.data = channels_last(parameter.data)
 
 
 def make_optimizer(detector: Detector, settings: Settings) -> torch.optim.Optimizer:

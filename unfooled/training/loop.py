@@ -22,7 +22,7 @@ from unfooled.errors import ConfigError, DataError, TrainingError
 from unfooled.models.detector import Detector
 from unfooled.objectives import Objective
 from unfooled.training.card import model_card
-from unfooled.training.engine import first_process, make_fabric, make_optimizer
+from unfooled.training.engine import first_process, make_fabric, make_optimizer, weights_channels_last
 from unfooled.training.folder import Record, RunFolder
 from unfooled.training.settings import Settings
 from unfooled.training.signatures import failure_signatures
@@ -115,11 +115,13 @@ class _Run:
         if self.objective.fake_share is None:
             self.objective = replace(self.objective, fake_share=self.train.fake_share(s.fake_share, self.rows))
         self.per_epoch = self.train.batches_per_epoch(self.rows, s.fake_share, s.views, world)
-        self.detector.to(self.fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        weights_channels_last(self.detector.to(self.fabric.device))
         average = get_ema_multi_avg_fn(s.ema)  # type: ignore[no-untyped-call]
         self.averaged = AveragedModel(self.detector, multi_avg_fn=average, use_buffers=True) if s.ema else None
         optimizer = self.fabric.setup_optimizers(make_optimizer(self.detector, s))
-        self.update = Stepper(self.fabric, self.detector, optimizer, self.averaged, self.rows, s.clip, s.seed, self.log)
+        self.update = Stepper(
+            self.fabric, self.detector, optimizer, self.averaged, self.rows, s.clip, s.seed, self.log, s.accumulate
+        )
         self.identity = self._identity()
 
     def fit(self, progress: Progress | None) -> FitResult:
@@ -228,7 +230,8 @@ class _Run:
         state = self.folder.load_state()
         if state is None:
             return
-        then = state["identity"]
+        # A setting that did not exist when the run began had the effect of its default.
+        then = {f.name: str(f.default) for f in fields(Settings)} | state["identity"]
         if other := [f"{k} was {then.get(k)}, is {v}" for k, v in self.identity.items() if then.get(k) != v]:
             raise ConfigError(f"{self.folder.path} can not go on with other settings: {'; '.join(other)}")
         self.detector.load_state_dict(state["detector"])

@@ -12,7 +12,7 @@ from unfooled.errors import ConfigError
 DEFAULT_LR = {"adam": 2e-4, "sgd": 0.01}
 LEAST = {
     "epochs": 1, "batch_size": 2, "weight_decay": 0, "momentum": 0, "warmup": 0, "clean_epochs": 0, "ramp_epochs": 0,
-    "clip": 0, "devices": 1, "workers": 0, "save_every": 1, "log_every": 1,
+    "clip": 0, "accumulate": 1, "devices": 1, "workers": 0, "save_every": 1, "log_every": 1,
 }  # fmt: skip
 
 
@@ -32,6 +32,8 @@ class Settings:
         ramp_epochs: epochs in which eps then grows linearly, step by step, to its full size.
         ema: decay of the average of the weights, in [0, 1); 0 is off. The average is what is validated and saved.
         clip: largest gradient norm; 0 is off.
+        accumulate: parts that a batch is computed in, one after the other, before the step: as much less memory. Batch
+            norm and the real x fake pairs of L_srl see a part's rows only; without both the step is the same.
         precision: ``32``, ``bf16-mixed`` or ``16-mixed`` (CUDA only).
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         devices: processes; each computes its share of every batch.
@@ -61,6 +63,7 @@ class Settings:
     ramp_epochs: float = 0.0
     ema: float = 0.0
     clip: float = 0.0
+    accumulate: int = 1
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
     device: str = "auto"
     devices: int = 1
@@ -92,6 +95,11 @@ class Settings:
             raise ConfigError(
                 f"training.batch_size must be a multiple of devices and >= 2 on each, got {self.batch_size} on "
                 f"{self.devices}"
+            )
+        if self.batch_size // self.devices // self.accumulate < 2:
+            raise ConfigError(
+                f"training.accumulate must leave 2 rows of the {self.batch_size // self.devices} of a device, got "
+                f"{self.accumulate}"
             )
         if self.validation_limit is not None and self.validation_limit < 2:
             raise ConfigError(f"training.validation_limit must be >= 2, got {self.validation_limit}")

@@ -18,6 +18,7 @@ from unfooled.errors import TrainingError
 from unfooled.models.detector import Detector
 from unfooled.objectives import Objective
 from unfooled.randomness import seed_of
+from unfooled.training.engine import channels_last
 
 T = TypeVar("T")
 
@@ -97,8 +98,8 @@ class Stepper:
             at_once = self.rows // (2 * self.parts)
             if at_once < 2:
                 raise TrainingError(
-                    f"out of memory with {self.rows // self.parts} rows at a time; take smaller frames (data.size) or "
-                    "a smaller detector"
+                    f"out of memory with {self.rows // self.parts} rows at a time; take smaller frames (data.size), "
+                    "shorter clips (data.clip) or a smaller detector"
                 )
             self.parts *= 2
             self.optimizer.zero_grad()
@@ -114,7 +115,7 @@ class Stepper:
         self._restore(before)
         torch.manual_seed(seed_of(self.seed, step, self.fabric.global_rank))
         self.optimizer.zero_grad()
-        x = batch.x.contiguous(memory_format=torch.channels_last) if batch.x.dim() == 4 else batch.x
+        x = channels_last(batch.x)
         sums: dict[str, Tensor] = {}
         for rows in _split(batch.y, self.parts):
             y = batch.y[rows]

@@ -13,6 +13,7 @@ from unfooled.attacks.base import Attack
 from unfooled.data.frames import Frames
 from unfooled.metrics import auc
 from unfooled.models.detector import Detector
+from unfooled.training.engine import channels_last
 
 
 def validate(
@@ -33,7 +34,7 @@ def validate(
     clean, attacked, labels = [], [], []
     detector.eval()
     for batch in frames.test_loader(batch_size):
-        x = batch.x.to(detector.threshold.device, memory_format=torch.channels_last)
+        x = channels_last(batch.x.to(detector.threshold.device))
         y = batch.y.to(x.device)
         with context(), torch.no_grad():
             clean.append(detector(x).float().cpu())
@@ -56,4 +57,4 @@ def limited(frames: Frames, limit: int | None) -> Frames:
         own = np.flatnonzero(frames.labels == label)
         spread = np.linspace(0, len(own) - 1, min(len(own), limit // 2)).round().astype(int)
         kept += own[spread].tolist()
-    return Frames(frames.manifest.take(frames.rows[np.sort(kept)]), frames.size, seed=frames.seed)
+    return frames.take(frames.rows[np.sort(kept)])
