@@ -1,10 +1,11 @@
 """Frames per second of decoding and preparing on one core, against their floors in one run; memory of a long file.
 
-Decoding: both sides decode the same file with one thread into RGB arrays; repeats are interleaved and CPU time is counted, so
-that a busy machine slows both; the ratio is the median over repeats. The long file repeats the packets of FILE without
-encoding them again, and is decoded in a process of its own whose peak memory is printed. Bar: < 700 MB for 30 minutes.
-Preparing: all of ``prepare`` (decode twice, find, follow, align, crop, write) against the face detector alone on every
-decoded frame, which is what it may not be much slower than. Bar: .8. ``--hd`` makes a 1280 x 720 copy first.
+Decoding: both sides decode the same file with one thread into RGB arrays; repeats are interleaved and CPU time is
+counted, so that a busy machine slows both; the ratio is the median over repeats. The long file repeats the packets of
+FILE without encoding them again, and is decoded in a process of its own whose peak memory is printed. Bar: < 700 MB for
+30 minutes. Preparing: all of ``prepare`` (decode twice, find, follow, align, crop, write) against the face detector
+alone on every decoded frame, which is what it may not be much slower than. Bar: .8. ``--hd`` makes a 1280 x 720 copy
+first.
 
     python benchmarks/video.py --video FILE --minutes 30
     python benchmarks/video.py --video FILE --minutes 0 --hd --detector yunet
