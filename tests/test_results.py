@@ -53,6 +53,34 @@ def test_roundtrip(tmp_path: Path) -> None:
         evaluation.condition("pgd")
 
 
+def test_a_file_from_before_distortions_still_loads(tmp_path: Path) -> None:
+    path = make().write(tmp_path / "eval.json")
+    content = json.loads(path.read_text())
+    del content["level_means"]
+    for condition in content["conditions"]:
+        del condition["distortion"], condition["applied_to"]
+    path.write_text(json.dumps(content))
+    found = Evaluation.read(path)
+    assert found == make()
+    assert (found.conditions[0].distortion, found.conditions[0].series, found.level_means) == (None, None, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "distortion", "level", "series"),
+    [
+        ("clean", None, None, None),
+        ("blur:level=3", "blur:level=3", 3, "blur"),
+        ("blur:kernel=9", "blur:kernel=9", None, None),
+        ("noise:level=5,seed=1", "noise:level=5,seed=1", 5, "noise:seed=1"),
+        ("pgd:eps=2/255 > blur:level=1", "blur:level=1", 1, "pgd:eps=2/255 > blur"),
+        ("mine", "blur:level=1", 1, None),
+    ],
+)
+def test_level_and_series(name: str, distortion: str | None, level: int | None, series: str | None) -> None:
+    condition = ConditionResult(name=name, distortion=distortion, logits=[], metrics={})
+    assert (condition.level, condition.series) == (level, series)
+
+
 def test_comparison_roundtrip(tmp_path: Path) -> None:
     difference = Difference(value=0.1, low=0.0, high=0.2, a=0.9, b=0.8, n_real=3, n_fake=4)
     comparison = Comparison(a="a", b="b", condition="clean", n_people=2, differences={"frame/auc": difference})

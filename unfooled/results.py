@@ -116,10 +116,16 @@ class ConditionResult(Record):
     after rounding to 8 bits. ``eps`` is in units of [0, 1], None for no limit. ``distance`` and ``queries`` are those
     of every sample, 0 where the attack left it alone; ``distance_*``, ``l2_median`` and ``queries_mean`` speak of the
     attacked ones. Distances are in the threat's norm, ``seconds`` is the time the condition took.
+
+    ``distortion`` is what happened to the samples (after the attack, where there is one) before they were scored, such
+    as ``blur:level=3``, and ``applied_to`` says to what: ``crops``. The metrics of an attacked and distorted condition
+    compare with equally distorted samples that nobody attacked.
     """
 
     name: str
     attack: str | None = None
+    distortion: str | None = None
+    applied_to: str | None = None
     eps: Maybe = None
     norm: str | None = None
     steps: int | None = None
@@ -137,6 +143,21 @@ class ConditionResult(Record):
     metrics: dict[str, Metric]
     examples: list[Example] = []
     projection: Projection | None = None
+
+    @property
+    def level(self) -> int | None:
+        """Of the distortion, 1 to 5; None where there is none, or one of a strength of its own."""
+        options = (self.distortion or "").partition(":")[2].split(",")
+        return next((int(o.removeprefix("level=")) for o in options if o.startswith("level=")), None)
+
+    @property
+    def series(self) -> str | None:
+        """The name without the level, which the five levels have in common; None where there is no level."""
+        if self.distortion is None or self.level is None or not self.name.endswith(self.distortion):
+            return None
+        kind, _, rest = self.distortion.partition(":")
+        others = ",".join(o for o in rest.split(",") if not o.startswith("level="))
+        return self.name.removesuffix(self.distortion) + (f"{kind}:{others}" if others else kind)
 
 
 class Result(Record):
@@ -179,7 +200,11 @@ class Result(Record):
 
 
 class Evaluation(Result):
-    """All conditions of one detector on one set of samples, with provenance and plain-words warnings."""
+    """All conditions of one detector on one set of samples, with provenance and plain-words warnings.
+
+    ``level_means`` holds the mean metrics over the five levels of a distortion by its name (``blur``, behind an attack
+    ``pgd:eps=2/255,steps=10 > blur``), and over every type and level by the name ``all``.
+    """
 
     name: str
     provenance: dict[str, Any] = {}
@@ -187,6 +212,7 @@ class Evaluation(Result):
     video_rule: str = "mean_logit"
     samples: Samples
     conditions: list[ConditionResult]
+    level_means: dict[str, dict[str, Metric]] = {}
     unreadable: list[str] = []
     missing: list[str] = []
     checks: list[Check] = []

@@ -57,7 +57,7 @@ class Learnt(Attack):
 
 def run(detector: Detector, frames: Frames, attack: Attack, **options: object) -> Evaluation:
     return evaluate(
-        detector, frames, [Condition(attack, "attack")], checks=False, replicates=0, batch_size=8,
+        detector, frames, [Condition(attack, name="attack")], checks=False, replicates=0, batch_size=8,
         example_collections=("london",), **options,  # type: ignore[arg-type]
     )  # fmt: skip
 

@@ -15,10 +15,10 @@ ATTACK = PGD(Linf(2 / 255), steps=5)
 def test_names() -> None:
     assert Condition().name == "clean"
     assert Condition(ATTACK).name == "pgd:eps=2/255,steps=5"
-    assert Condition(ATTACK, "mine").name == "mine"
+    assert Condition(ATTACK, name="mine").name == "mine"
     for attack, name in ((ATTACK, "clean"), (None, "other")):
         with pytest.raises(ConfigError, match="rename"):
-            Condition(attack, name)
+            Condition(attack, name=name)
 
 
 def test_clean_is_always_first_and_once() -> None:

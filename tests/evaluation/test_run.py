@@ -218,7 +218,7 @@ def test_progress_counts_every_sample_of_every_condition(trained: Detector, fram
 
 def test_transfer_names_its_inner_attack(trained: Detector, tiny_detector: Detector, frames: Frames) -> None:
     transfer = Transfer(Linf(2 / 255), PGD(Linf(2 / 255), steps=2), tiny_detector)
-    found = evaluate(trained, frames, [Condition(transfer, "transfer")], replicates=0).conditions[1]
+    found = evaluate(trained, frames, [Condition(transfer, name="transfer")], replicates=0).conditions[1]
     assert (found.steps, found.seed, found.queries_mean) == (2, 0, 0)
 
 

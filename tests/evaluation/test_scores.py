@@ -28,7 +28,7 @@ def table(manifest: Manifest, header: str = "id,logit", values: list[str] | None
 def test_our_own_logits_as_a_csv_give_our_own_evaluation(
     trained: Detector, frames: Frames, manifest: Manifest, write_csv: Write
 ) -> None:
-    ours = evaluate(trained, frames, [Condition(PGD(Linf(2 / 255)), "attack")], checks=False)
+    ours = evaluate(trained, frames, [Condition(PGD(Linf(2 / 255)), name="attack")], checks=False)
     clean, attacked = (c.logits for c in ours.conditions)
     rows = [f"{p},{a!r},x,{b!r}" for p, a, b in zip(manifest.column("path"), clean, attacked, strict=True)]
     text = "\n".join(["path,logit,comment,logit_adv", *reversed(rows), ""])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +29,13 @@ def evaluate(
     over_eps: Annotated[
         str | None, typer.Option(help=f"Also repeat the first attack at these radii, e.g. {RADII}")
     ] = None,
+    distortion: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="all, a type (its five levels) or TYPE:level=1..5; repeat for several. With --attack, the attacked"
+            " faces are scored after each of them too."
+        ),
+    ] = None,
     split: Annotated[str, typer.Option(help="test, validation, train, or all (also rows without a split).")] = "test",
     scores: Annotated[
         Path | None,
@@ -38,6 +45,9 @@ def evaluate(
         Path | None, typer.Option(help="Folder of somebody's adversarial images to score instead of an attack.")
     ] = None,
     size: Annotated[int | None, typer.Option(min=8, help="Face size in pixels. Default: the recipe's.")] = None,
+    clip: Annotated[
+        int | None, typer.Option(min=1, help="Frames of a clip. Default: the recipe's, or frames one by one.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=2, help="A balanced subset of so many samples.")] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 64,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:1.")] = "auto",
@@ -61,14 +71,18 @@ def evaluate(
     unfooled evaluate runs/afsl --attack pgd:eps=2/255,steps=50,restarts=3 --over-eps 1/255,4/255
     unfooled evaluate runs/afsl --attack pgd:loss=margin+features,weight=10
     unfooled evaluate runs/afsl --attack transfer:surrogate=runs/standard
+    unfooled evaluate runs/afsl --distortion all                    # 7 types x 5 levels of DeeperForensics-1.0
+    unfooled evaluate runs/afsl --attack pgd --distortion h264      # clean, distorted, attacked, attacked > distorted
     unfooled evaluate --scores theirs.csv --data sets/faces/manifest.parquet --out theirs.json
     unfooled evaluate runs/afsl --adversarial their-images/
     ```
     """
     chosen = {"seed": seed, "video_rule": video_rule}
     if scores is not None:
-        given = {"RUN": run, "--attack": attack, "--over-eps": over_eps, "--adversarial": adversarial,
-                 "--limit": limit, "--size": size, "--saved": saved}  # fmt: skip
+        given = {
+            "RUN": run, "--attack": attack, "--over-eps": over_eps, "--distortion": distortion,
+            "--adversarial": adversarial, "--limit": limit, "--size": size, "--clip": clip, "--saved": saved,
+        }  # fmt: skip
         if foreign := [option for option, value in given.items() if value]:
             raise ConfigError(f"--scores brings its own answers; leave out {', '.join(foreign)}")
         out = out or scores.with_suffix(".eval.json")
@@ -83,8 +97,8 @@ def evaluate(
         check_target(out)
         old = " (replaced)" if out.exists() else ""
         chosen |= {"batch_size": batch_size, "device": device, "data": data, "split": split, "name": name}
-        chosen |= {"size": size, "limit": limit, "adversarial": adversarial, "checks": checks, "out": out}
-        chosen["saved"] = _qualities(saved)
+        chosen |= {"size": size, "clip": clip, "limit": limit, "adversarial": adversarial, "checks": checks, "out": out}
+        chosen |= {"saved": _qualities(saved), "distortions": distortion or []}
         result = _of_run(run, over_eps, attack or [], chosen)
     asked = f" of {limit} asked (as many reals as fakes)" if limit and len(result.samples.id) < limit else ""
     _show(result)
@@ -132,18 +146,30 @@ def _qualities(text: str | None) -> list[int]:
 
 
 def _show(result: Evaluation) -> None:
-    table = Table(title=escape(result.name))
+    table = Table(title=escape(result.name), caption="mean: over the five levels" if result.level_means else None)
     table.add_column("condition", overflow="fold")
     for title in ("AUC", "video AUC", "fakes only", "flipped"):
         table.add_column(title, justify="right", no_wrap=True)
-    for c in result.conditions:
-        clean = c.attack is None
-        frame, video = ("frame/auc", "video/auc") if clean else ("robust/both/frame_auc", "robust/both/video_auc")
-        auc, rest = c.metrics.get(frame), (video, "robust/fakes_only/frame_auc", "attack_success_rate")
-        table.add_row(escape(c.name), with_interval(auc), *(_value(c.metrics.get(key)) for key in rest))
+    for name, metrics in _rows(result):
+        attacked = "frame/auc" not in metrics
+        frame, video = ("robust/both/frame_auc", "robust/both/video_auc") if attacked else ("frame/auc", "video/auc")
+        rest = (video, "robust/fakes_only/frame_auc", "attack_success_rate")
+        table.add_row(escape(name), with_interval(metrics.get(frame)), *(_value(metrics.get(key)) for key in rest))
     console.print(table)
     for warning in result.warnings:
         console.print(f"[bold]warning:[/bold] {escape(warning)}")
+
+
+def _rows(result: Evaluation) -> Iterator[tuple[str, dict[str, Metric]]]:
+    """Every condition, but a distortion that was run at all of its levels by their mean."""
+    means = dict(result.level_means)
+    for c in result.conditions:
+        if c.series is None or c.series not in result.level_means:
+            yield c.name, c.metrics
+        elif c.series in means:
+            yield f"{c.series} (mean)", means.pop(c.series)
+    for name, metrics in means.items():
+        yield f"{name} (mean)", metrics
 
 
 def with_interval(metric: Metric | None) -> str:

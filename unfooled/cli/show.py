@@ -35,14 +35,18 @@ def report(
 
 
 def list_parts() -> None:
-    """Show detectors, attacks, objectives and manipulations, one line each."""
+    """Show detectors, attacks, distortions, objectives and manipulations, one line each."""
     from unfooled.attacks import ATTACKS
+    from unfooled.distortions import DISTORTIONS
     from unfooled.models import DETECTORS
     from unfooled.objectives import OBJECTIVES
     from unfooled.registry import summary
     from unfooled.synthesis.forgeries import MANIPULATIONS
 
-    tables = {"detectors": DETECTORS, "attacks": ATTACKS, "objectives": OBJECTIVES, "manipulations": MANIPULATIONS}
+    tables = {
+        "detectors": DETECTORS, "attacks": ATTACKS, "distortions": DISTORTIONS, "objectives": OBJECTIVES,
+        "manipulations": MANIPULATIONS,
+    }  # fmt: skip
     for kind, table in tables.items():
         console.print(f"[bold]{kind}[/bold]")
         for name, part in sorted(table.items()):

@@ -1,4 +1,4 @@
-"""What a detector answers under one condition, batch by batch; finished batches can be kept for a resume."""
+"""What a detector answers under conditions, batch by batch; finished batches can be kept for a resume."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unfooled import __version__
-from unfooled.attacks import Attack, describe
+from unfooled.attacks import Adversarial, Attack, describe
+from unfooled.attacks.base import is_wrong
 from unfooled.codecs import quantise, round_trip
 from unfooled.data.frames import Batch, Frames
 from unfooled.errors import DataError
@@ -34,7 +36,7 @@ from unfooled.threats import L2
 
 Array = NDArray[np.float64]
 Found = dict[str, Tensor]
-ATTACKED = ("png", "success", "distance", "l2", "queries")
+ATTACKED = ("success", "distance", "l2", "queries")
 
 
 @dataclass(frozen=True)
@@ -72,44 +74,81 @@ def job(
     detector: Detector, frames: Frames, condition: Condition, batch_size: int, learnt_from: str, *more: object
 ) -> str:
     """Everything that decides the answers of a condition, as text."""
-    attack = condition.attack
+    attack, distortion = condition.attack, condition.distortion
     asked = [describe(attack), repr(attack)] if attack else []
+    asked += ["then", repr(distortion)] if distortion else []
     facts = [__version__, detector.digest(), dict(detector.spec), frames.digest(), asked, batch_size, learnt_from, more]
     return json.dumps(facts, default=repr)
 
 
 @dataclass
 class Answers:
-    """Columns over the rows of the manifest, nan where a row was never delivered; ``seconds`` is what they took."""
+    """What is found under one condition while batches go by.
 
-    columns: dict[str, Array]
-    seconds: float
+    Args:
+        condition: its attack has learnt what it needs.
+        gallery, space: look at what an attack does, unless a distortion follows.
+        store: of finished batches.
+        columns: over the rows of the manifest, nan where a row was never delivered.
+        seconds: what they took; an attack that several conditions share counts in the first.
+    """
+
+    condition: Condition
     gallery: Gallery
     space: FeatureSpace
+    store: Store = field(default_factory=lambda: Store(None))
+    columns: dict[str, Array] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def names(self, saved: Sequence[int]) -> list[str]:
+        """Of the columns."""
+        if self.condition.attack is None:
+            return ["logits"]
+        # What is left of an attack in a file is asked of the attack itself, not again behind every distortion.
+        files = [] if self.condition.distortion else ["png", *(f"jpeg{q}" for q in saved)]
+        return ["logits", *files, *ATTACKED]
+
+
+@dataclass
+class _Made:
+    """A batch on its device, and what the attack makes of it, once, when it is first asked for."""
+
+    detector: Detector
+    batch: Batch
+    attack: Attack | None
+    device: str | torch.device
+
+    @cached_property
+    def clean(self) -> Batch:
+        return self.batch.to(self.device)
+
+    @cached_property
+    def adversarial(self) -> Adversarial:
+        if self.attack is None:
+            raise ValueError("there is no attack")
+        return self.attack(self.detector, self.clean.x, self.clean.y)
 
 
 def answer(
     detector: Detector,
     frames: Frames,
-    condition: Condition,
+    group: Sequence[Answers],
     known: Samples,
     *,
-    gallery: Gallery,
-    space: FeatureSpace,
     pixels: PixelDigest,
     clean: Array | None,
-    store: Store,
     device: str | torch.device,
     batch_size: int,
     workers: int,
     saved: Sequence[int],
     tick: Callable[[int], None],
-) -> Answers:
-    """Score every sample under ``condition``.
+) -> None:
+    """Score every sample under conditions that share one attack, which is run once for all of them.
 
     Args:
+        group: filled here.
         known: the columns of the rows of ``frames.manifest``.
-        gallery, space, pixels: look at what goes by.
+        pixels: looks at the samples as they are.
         clean: logits of the clean condition; None while they are being found.
         saved: qualities of JPEG that attacked samples are also scored after.
         tick: is told of every finished sample.
@@ -117,70 +156,65 @@ def answer(
     Raises:
         DataError: the detector answers NaN.
     """
-    names = ["logits"] if condition.attack is None else ["logits", *ATTACKED, *(f"jpeg{q}" for q in saved)]
-    columns = {name: np.full(len(known.id), np.nan) for name in names}
-    seconds = 0.0
+    for answers in group:
+        answers.columns = {name: np.full(len(known.id), np.nan) for name in answers.names(saved)}
     for number, batch in enumerate(frames.test_loader(batch_size, workers)):
         rows = batch.index.numpy()
-        if condition.attack is None:
+        if clean is None:
             pixels.see([known.id[row] for row in rows], batch.x)
-        found = store.load(number)
-        if found is None or not torch.equal(found["rows"], batch.index):
-            started = time.perf_counter()
-            found = _answer(detector, batch, condition.attack, clean, gallery, space, device, saved)
-            found |= {"rows": batch.index, "seconds": torch.tensor(time.perf_counter() - started)}
-            store.save(number, found)
-        for name in names:
-            columns[name][rows] = found[name].double().cpu().numpy()
-        if bad := int(np.isnan(columns["logits"][rows]).sum()):
-            raise DataError(f"the detector answered NaN for {bad} of {len(rows)} inputs; its weights are broken")
-        if condition.attack is not None and clean is not None:
-            shown = found["shown"]
-            before, after = torch.from_numpy(clean[rows])[shown], found["logits"].cpu()[shown]
-            gallery.see(batch.index[shown].tolist(), batch.x[shown], found["shown_x_adv"], before, after)
-            space.add(batch.index[found["drawn"]].tolist(), found["drawn_features"])
-        seconds += float(found["seconds"])
-        tick(len(rows))
-    return Answers(columns, seconds, gallery, space)
+        made = _Made(detector, batch, group[0].condition.attack, device)
+        for answers in group:
+            found = answers.store.load(number)
+            if found is None or not torch.equal(found["rows"], batch.index):
+                started = time.perf_counter()
+                found = _answer(detector, made, answers, clean is not None, saved)
+                found |= {"rows": batch.index, "seconds": torch.tensor(time.perf_counter() - started)}
+                answers.store.save(number, found)
+            for name, column in answers.columns.items():
+                column[rows] = found[name].double().cpu().numpy()
+            if bad := int(np.isnan(answers.columns["logits"][rows]).sum()):
+                raise DataError(f"the detector answered NaN for {bad} of {len(rows)} inputs; its weights are broken")
+            if clean is not None and "shown" in found:
+                shown = found["shown"]
+                before, after = torch.from_numpy(clean[rows])[shown], found["logits"].cpu()[shown]
+                answers.gallery.see(batch.index[shown].tolist(), batch.x[shown], found["shown_x_adv"], before, after)
+                answers.space.add(batch.index[found["drawn"]].tolist(), found["drawn_features"])
+            answers.seconds += float(found["seconds"])
+            tick(len(rows))
 
 
-def _answer(
-    detector: Detector,
-    batch: Batch,
-    attack: Attack | None,
-    clean: Array | None,
-    gallery: Gallery,
-    space: FeatureSpace,
-    device: str | torch.device,
-    saved: Sequence[int],
-) -> Found:
-    there = batch.to(device)
+def _answer(detector: Detector, made: _Made, answers: Answers, look: bool, saved: Sequence[int]) -> Found:
+    attack, distortion = answers.condition.attack, answers.condition.distortion
+    there = made.clean
     if attack is None:
         with torch.no_grad():
-            return {"logits": detector(there.x)}
-    adversarial = attack(detector, there.x, there.y)
+            return {"logits": detector(distortion(there.x) if distortion else there.x)}
+    adversarial = made.adversarial
     x_adv = adversarial.x
+    found = {
+        "distance": adversarial.distance,
+        "l2": L2(math.inf).distance(x_adv - there.x),
+        "queries": adversarial.queries,
+    }
     with torch.no_grad():
-        found = {
-            "logits": adversarial.logits,
-            "png": detector(quantise(x_adv)),
-            "success": adversarial.success,
-            "distance": adversarial.distance,
-            "l2": L2(math.inf).distance(x_adv - there.x),
-            "queries": adversarial.queries,
-        }
+        if distortion is not None:
+            logits = detector(distortion(x_adv))
+            return found | {"logits": logits, "success": is_wrong(detector, logits, there.y)}
+        found |= {"logits": adversarial.logits, "success": adversarial.success, "png": detector(quantise(x_adv))}
         found |= {f"jpeg{q}": detector(round_trip(x_adv, "jpeg", q)) for q in saved}
-    if clean is not None:
-        rows = batch.index.tolist()
-        shown = torch.tensor(gallery.best(rows), dtype=torch.int64)
-        # Whoever can only be called shows no features.
-        drawn = torch.tensor([] if isinstance(detector, BlackBox) else space.among(rows), dtype=torch.int64)
-        found |= {
-            "shown": shown,
-            "shown_x_adv": x_adv.cpu()[shown] if x_adv.dim() == 4 else x_adv.new_zeros(0),
-            "drawn": drawn,
-            "drawn_features": space.features(
-                detector, there.x[drawn.to(there.x.device)], x_adv[drawn.to(x_adv.device)]
-            ),
-        }
-    return found
+    return found | _looked_at(detector, made, answers) if look else found
+
+
+def _looked_at(detector: Detector, made: _Made, answers: Answers) -> Found:
+    """What the gallery and the picture of the feature space want to see of a batch."""
+    rows, x, x_adv = made.batch.index.tolist(), made.clean.x, made.adversarial.x
+    shown = torch.tensor(answers.gallery.best(rows), dtype=torch.int64)
+    # Whoever can only be called shows no features.
+    drawn = torch.tensor([] if isinstance(detector, BlackBox) else answers.space.among(rows), dtype=torch.int64)
+    at = drawn.to(x.device)
+    return {
+        "shown": shown,
+        "shown_x_adv": x_adv.cpu()[shown] if x_adv.dim() == 4 else x_adv.new_zeros(0),
+        "drawn": drawn,
+        "drawn_features": answers.space.features(detector, x[at], x_adv[at]),
+    }

@@ -11,7 +11,7 @@ from unfooled import metrics
 from unfooled.errors import DataError
 from unfooled.evaluation.conditions import CLEAN
 from unfooled.evaluation.tables import MODES, Array, Level, Tables, mix, people
-from unfooled.results import Comparison, Difference, Evaluation
+from unfooled.results import Comparison, ConditionResult, Difference, Evaluation
 
 
 def compare(a: Evaluation, b: Evaluation, condition: str, *, replicates: int = 1000, seed: int = 0) -> Comparison:
@@ -19,7 +19,7 @@ def compare(a: Evaluation, b: Evaluation, condition: str, *, replicates: int = 1
 
     Args:
         a, b: of the same samples, in any order of rows.
-        condition: ``clean`` or the name of an attack that both were put to.
+        condition: ``clean``, or the name of an attack, a distortion or both that the two were put to.
         replicates: of the paired bootstrap, >= 0.
         seed: of the bootstrap.
 
@@ -35,17 +35,18 @@ def compare(a: Evaluation, b: Evaluation, condition: str, *, replicates: int = 1
             f"{a.name} and {b.name} were shown other pictures (or sizes) under the same ids; evaluate both on one set"
         )
     theirs = [e.condition(condition) for e in (a, b)]
-    facts = [(c.eps, c.norm, c.steps, c.seed) for c in theirs]
+    facts = [(c.eps, c.norm, c.steps, c.seed, c.distortion, c.applied_to) for c in theirs]
     if facts[0] != facts[1]:
         raise DataError(
-            f"condition {condition!r} is not the same attack (eps, norm, steps, seed): {facts[0]} and {facts[1]}"
+            f"condition {condition!r} is not the same attack (eps, norm, steps, seed) or distortion: {facts[0]} and"
+            f" {facts[1]}"
         )
     tables = Tables(a.samples, 0.0, a.video_rule, replicates, seed)
     z = [np.asarray(theirs[0].logits), np.asarray(theirs[1].logits)[order]]
-    if condition == CLEAN:
+    if theirs[0].attack is None:
         pairs = {"": (z[0], z[1])}
     else:
-        clean = [np.asarray(a.condition(CLEAN).logits), np.asarray(b.condition(CLEAN).logits)[order]]
+        clean = [np.asarray(_unattacked(a, theirs[0]).logits), np.asarray(_unattacked(b, theirs[1]).logits)[order]]
         y = tables.frames.y
         modes = [m for m in MODES if all(f"robust/{m}/frame_auc" in c.metrics for c in theirs)]
         pairs = {f"robust/{m}/": (mix(m, y, clean[0], z[0]), mix(m, y, clean[1], z[1])) for m in modes}
@@ -60,12 +61,25 @@ def compare(a: Evaluation, b: Evaluation, condition: str, *, replicates: int = 1
     )
 
 
+def _unattacked(evaluation: Evaluation, attacked: ConditionResult) -> ConditionResult:
+    """The condition without the attack, equally distorted."""
+    if attacked.distortion is None:
+        return evaluation.condition(CLEAN)
+    same = [c for c in evaluation.conditions if c.attack is None and c.distortion == attacked.distortion]
+    if not same:
+        raise DataError(f"{evaluation.name} has {attacked.name!r} but not {attacked.distortion!r} without the attack")
+    return same[0]
+
+
 def compare_all(evaluations: Sequence[Evaluation], *, replicates: int = 1000, seed: int = 0) -> list[Comparison]:
-    """Every pair under every condition that both have on the same samples; pairs that do not fit are left out."""
+    """Every pair under every condition that both have on the same samples; pairs that do not fit are left out.
+
+    So are distorted conditions: there are too many for anybody to read, and ``compare`` gives each.
+    """
     found = []
     for a, b in combinations(evaluations, 2):
         names = {c.name for c in b.conditions}
-        for condition in (c.name for c in a.conditions if c.name in names):
+        for condition in (c.name for c in a.conditions if c.name in names and c.distortion is None):
             try:
                 found.append(compare(a, b, condition, replicates=replicates, seed=seed))
             except DataError:

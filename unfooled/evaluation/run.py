@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 from unfooled.attacks import Attack, Transfer, frozen
 from unfooled.checks import gradient_masking
 from unfooled.data.frames import Frames
+from unfooled.distortions import describe
 from unfooled.errors import ConfigError
+from unfooled.evaluation import learning
 from unfooled.evaluation.answers import Answers, Store, answer, job
-from unfooled.evaluation.conditions import Condition, with_clean
+from unfooled.evaluation.conditions import CLEAN, Condition, by_attack, with_clean
 from unfooled.evaluation.examples import Gallery
+from unfooled.evaluation.levels import APPLIED_TO, level_means
 from unfooled.evaluation.projection import FeatureSpace
 from unfooled.evaluation.provenance import provenance as facts_of
 from unfooled.evaluation.samples import PixelDigest, balanced_rows, samples_of
@@ -33,8 +36,6 @@ Progress = Callable[[int, int], None]
 CHECKED = 32
 """Samples of the gradient-masking checks: enough to show a blind attack, few enough to afford 20 attacks."""
 FEW_PEOPLE = 10
-LEARNT_FROM = 1024
-"""Training faces that an attack learns from: enough for one perturbation, and ten passes stay affordable."""
 DRAWN = 120
 """Samples of the picture of the feature space: more would only hide each other."""
 
@@ -68,7 +69,8 @@ def evaluate(
     Args:
         detector: any Detector; its ``threshold`` decides accuracy and success.
         frames: the samples, both classes; images that do not decode are listed and get no score.
-        conditions: attacks; the clean condition is always run, first.
+        conditions: attacks and distortions; the clean condition is always run, first. An attack that several
+            conditions share (the same object) is run once, and each distortion is also scored without an attack.
         name: of the detector in tables.
         batch_size: samples at a time; results do not depend on it.
         device: ``cpu``, ``cuda``, ``cuda:1``.
@@ -82,7 +84,8 @@ def evaluate(
             publish theirs for this.
         progress: called with (done, total) samples, summed over conditions.
         provenance: what the caller knows (recipe, checkpoint); kept in the result.
-        learn_from: training faces; at most ``LEARNT_FROM`` of them, balanced, go to the attacks that learn before.
+        learn_from: training faces; at most ``learning.LEARNT_FROM`` of them, balanced, go to the attacks that learn
+            before.
         saved: qualities of JPEG, 1 to 100: every attacked sample is scored after such a file too.
         resume: a folder for what is finished, batch by batch: the same call goes on from there. The caller removes it.
 
@@ -94,52 +97,59 @@ def evaluate(
     everything = frames
     if limit is not None:
         rows = balanced_rows(frames.manifest, frames.rows, limit, seed)
-        frames = Frames(frames.manifest.take(rows), frames.size, seed=frames.seed)
+        frames = frames.take(rows)
     tick = _Ticker(progress, len(ordered) * len(frames))
     threshold = float(detector.threshold)
     surrogates = [c.attack.surrogate for c in ordered if isinstance(c.attack, Transfer)]
     with ExitStack() as stack:
         for part in (detector, *surrogates):
             stack.enter_context(placed(part, device))
-        scores: list[Answers] = []
+        scores: dict[str, Answers] = {}
         every = np.arange(len(frames.manifest))
         manifest_rows = samples_of(frames.manifest, every)
         pixels = PixelDigest()
         drawn = balanced_rows(frames.manifest, every, DRAWN, seed)
-        for condition in ordered:
-            learnt = _learn(detector, condition, learn_from, batch_size, device)
-            facts_in = (learn_from.digest() if learnt is not condition and learn_from else "", list(saved), seed, DRAWN)
-            store = Store(resume, job(detector, frames, condition, batch_size, *facts_in)) if resume else Store(None)
-            scores.append(
-                answer(
-                    detector,
-                    frames,
-                    learnt,
-                    manifest_rows,
-                    gallery=Gallery(manifest_rows, tuple(example_collections), seed=seed),
-                    space=FeatureSpace(drawn),
-                    pixels=pixels,
-                    clean=scores[0].columns["logits"] if scores else None,
-                    store=store,
-                    device=device,
-                    batch_size=batch_size,
-                    workers=workers,
-                    saved=saved,
-                    tick=tick,
+        for group in by_attack(ordered):
+            attack = learnt = group[0].attack
+            if attack is not None and learn_from is not None:
+                learnt = learning.learnt(attack, detector, learn_from, batch_size, device)
+            facts_in = (learn_from.digest() if learnt is not attack and learn_from else "", list(saved), seed, DRAWN)
+            together = [
+                Answers(
+                    replace(condition, attack=learnt),
+                    Gallery(manifest_rows, tuple(example_collections), seed=seed),
+                    FeatureSpace(drawn),
+                    Store(resume, job(detector, frames, condition, batch_size, *facts_in)) if resume else Store(None),
                 )
+                for condition in group
+            ]
+            answer(
+                detector,
+                frames,
+                together,
+                manifest_rows,
+                pixels=pixels,
+                clean=scores[CLEAN].columns["logits"] if scores else None,
+                device=device,
+                batch_size=batch_size,
+                workers=workers,
+                saved=saved,
+                tick=tick,
             )
-        kept = np.flatnonzero(np.all([np.isfinite(s.columns["logits"]) for s in scores], axis=0))
+            scores |= {condition.name: answers for condition, answers in zip(group, together, strict=True)}
+        kept = np.flatnonzero(np.all([np.isfinite(s.columns["logits"]) for s in scores.values()], axis=0))
         samples = samples_of(frames.manifest, kept)
         found = _doubt(detector, frames, kept, ordered, device, seed) if checks else []
     tables = Tables(samples, threshold, video_rule, replicates, seed)
-    results = [_result(c, s, kept, scores[0], tables) for c, s in zip(ordered, scores, strict=True)]
+    unattacked = {c.distortion: scores[c.name] for c in ordered if c.attack is None}
+    results = [_result(c, scores[c.name], kept, unattacked[c.distortion], tables) for c in ordered]
     facts = {
         **facts_of(detector, str(device), seed),
         "data_digest": frames.manifest.digest(),
         "pixel_digest": pixels.of(samples.id),
         "size": frames.size,
         "limit": None if limit is None else {"asked": limit, "of": len(everything), "chosen": "balanced, by people"},
-        "seconds": {c.name: s.seconds for c, s in zip(ordered, scores, strict=True)},
+        "seconds": {c.name: scores[c.name].seconds for c in ordered},
         **(provenance or {}),
     }
     unreadable = _unreadable(everything, frames)
@@ -150,6 +160,7 @@ def evaluate(
         video_rule=video_rule,
         samples=samples,
         conditions=results,
+        level_means=level_means(ordered, results, tables),
         unreadable=unreadable,
         checks=found,
         warnings=[*_about(samples, unreadable), *(f.warning for f in found if f.warning)],
@@ -189,15 +200,22 @@ class _Ticker:
 
 
 def _result(
-    condition: Condition, scores: Answers, kept: NDArray[np.int64], clean: Answers, tables: Tables
+    condition: Condition, scores: Answers, kept: NDArray[np.int64], unattacked: Answers, tables: Tables
 ) -> ConditionResult:
+    distortion = describe(condition.distortion) if condition.distortion else None
+    applied_to = APPLIED_TO if condition.distortion else None
     columns = {name: values[kept] for name, values in scores.columns.items()}
     logits, attack = columns["logits"], condition.attack
     if attack is None:
         return ConditionResult(
-            name=condition.name, logits=logits.tolist(), seconds=scores.seconds, metrics=tables.clean(logits)
+            name=condition.name,
+            distortion=distortion,
+            applied_to=applied_to,
+            logits=logits.tolist(),
+            seconds=scores.seconds,
+            metrics=tables.clean(logits),
         )
-    before = clean.columns["logits"][kept]
+    before = unattacked.columns["logits"][kept]
     after = {name: values for name, values in columns.items() if name == "png" or name.startswith("jpeg")}
     attacked = np.isin(tables.frames.y, (1,) if _inner(attack).fakes_only else (0, 1))
     # A row that the attack leaves alone says nothing about how far it goes.
@@ -205,14 +223,17 @@ def _result(
     return ConditionResult(
         name=condition.name,
         attack=repr(attack),
+        distortion=distortion,
+        applied_to=applied_to,
         eps=attack.threat.eps,
         norm=type(attack.threat).__name__.lower(),
         steps=_setting(attack, "steps"),
         seed=_setting(attack, "seed"),
         logits=logits.tolist(),
-        logits_png=columns["png"].tolist(),
-        distance=columns["distance"].tolist(),
-        queries=columns["queries"].tolist(),
+        # Where the attack goes and what it costs stands once, beside the attack alone.
+        logits_png=columns["png"].tolist() if distortion is None else None,
+        distance=columns["distance"].tolist() if distortion is None else None,
+        queries=columns["queries"].tolist() if distortion is None else None,
         success_share=float(success.mean()),
         distance_median=float(np.median(distance)),
         distance_max=float(distance.max()),
@@ -229,19 +250,6 @@ def _result(
         examples=scores.gallery.examples(),
         projection=scores.space.projection(kept),
     )
-
-
-def _learn(
-    detector: Detector, condition: Condition, frames: Frames | None, batch_size: int, device: str | torch.device
-) -> Condition:
-    """The condition after its attack has learnt what it needs once, from other faces than it is judged on."""
-    attack = condition.attack
-    if attack is None or frames is None or not _inner(attack).learns:
-        return condition
-    rows = balanced_rows(frames.manifest, frames.rows, LEARNT_FROM)
-    chosen = Frames(frames.manifest.take(rows), frames.size, seed=frames.seed)
-    batches = [(there.x, there.y) for there in (b.to(device) for b in chosen.test_loader(batch_size))]
-    return replace(condition, attack=attack.fit(detector, batches))
 
 
 def _setting(attack: Attack, name: str) -> int | None:
@@ -267,7 +275,7 @@ def _doubt(
     if attack is None:
         return []
     surrogate = next((a.surrogate for a in attacks if isinstance(a, Transfer)), None)
-    chosen = Frames(frames.manifest.take(balanced_rows(frames.manifest, kept, CHECKED, seed)), frames.size)
+    chosen = frames.take(balanced_rows(frames.manifest, kept, CHECKED, seed))
     batch = next(iter(chosen.test_loader(CHECKED))).to(device)
     try:
         findings = gradient_masking(detector, batch.x, batch.y, attack, surrogate=surrogate)

@@ -31,7 +31,7 @@ class Run:
 
     @property
     def attacks(self) -> list[ConditionResult]:
-        return [c for c in self.evaluation.conditions if c.name != CLEAN]
+        return [c for c in self.evaluation.conditions if c.name != CLEAN and c.distortion is None]
 
     def condition(self, name: str | None) -> ConditionResult | None:
         return next((c for c in self.evaluation.conditions if c.name == name), None)

@@ -1,0 +1,72 @@
+"""``unfooled evaluate --distortion`` and what its table and report say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from unfooled import checkpoints, models
+from unfooled.results import Evaluation
+
+Run = Callable[..., int]
+PGD = "pgd:eps=2/255,steps=1"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, album: Callable[..., Path], run: Run) -> Path:
+    """A forged set of drawn people and a network that has learnt nothing."""
+    home = tmp_path_factory.mktemp("distorted")
+    album(home / "photos", {"london": 12})
+    forged = ("--size", 32, "--manipulation", "FaceSwap")
+    assert run("data", "forge", home / "photos", "--out", home / "set", *forged) == 0
+    assert run("data", "index", "ffpp", home / "set", "--out", home / "set/manifest.parquet") == 0
+    torch.manual_seed(0)
+    checkpoints.save(models.create("resnet", width=4), home / "net.safetensors")
+    return home
+
+
+def evaluated(home: Path, run: Run, *options: object) -> Evaluation:
+    data = ("--data", home / "set/manifest.parquet", "--split", "all", "--size", 32, "--limit", 8, "--no-checks")
+    assert run("evaluate", home / "net.safetensors", *data, "--out", home / "eval.json", *options) == 0
+    assert not (home / "eval.json.parts").exists()
+    return Evaluation.read(home / "eval.json")
+
+
+def test_all_distortions_give_their_means(home: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    found = evaluated(home, run, "--distortion", "all")
+    assert len(found.conditions) == 36
+    assert {c.applied_to for c in found.conditions[1:]} == {"crops"}
+    assert set(found.level_means) == {
+        "all", "blocks", "blur", "contrast", "h264", "noise", "pixelation", "saturation",
+    }  # fmt: skip
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "level=" not in shown
+    assert shown.count(" (mean) ") == 8
+    assert "all (mean)" in shown
+    assert run("report", home / "eval.json", "--out", home / "report.html") == 0
+    page = (home / "report.html").read_text()
+    assert "What the world does to a picture" in page
+    assert "Video compression" in page
+
+
+def test_with_an_attack_every_pair_is_scored_too(home: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--distortion", "blur", "--distortion", "blur:level=2", "--distortion", "contrast:factor=0.5")
+    found = evaluated(home, run, "--attack", PGD, "--over-eps", "4/255", *options)
+    levels = [f"blur:level={level}" for level in range(1, 6)]
+    names = [c.name for c in found.conditions]
+    assert names == [
+        "clean", *levels, "contrast:factor=0.5", PGD, "pgd:eps=4/255,steps=1",
+        *(f"{PGD} > {name}" for name in [*levels, "contrast:factor=0.5"]),
+    ]  # fmt: skip
+    assert set(found.level_means) == {"blur", f"{PGD} > blur"}
+    assert capsys.readouterr().out.count("(mean)") == 2
+
+
+def test_they_are_listed(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("list") == 0
+    shown = capsys.readouterr().out
+    assert "distortions" in shown
+    assert "pixelation" in shown
