@@ -89,7 +89,7 @@ def _other_options(saved: dict[str, Any], here: dict[str, Any]) -> str:
     return ", ".join(
         f"{name} was {value}, is {here.get(name)}"
         for name, value in sorted(saved.items())
-        if name != "dropout" and here.get(name) != value
+        if name not in ("dropout", "checkpointing") and here.get(name) != value
     )
 
 

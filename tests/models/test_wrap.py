@@ -105,6 +105,16 @@ def test_weights_and_modes_stay_the_users() -> None:
     assert next(detector.parameters()) is module.conv.weight
 
 
+def test_a_network_of_clips_can_say_so() -> None:
+    module = nn.Sequential(nn.Conv3d(3, 4, 3), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 1))
+    detector = wrap(module, size=8, features="3", clips=True)
+    assert detector(torch.rand(2, 3, 5, 16, 16)).shape == (2,)
+    with pytest.raises(ConfigError, match=r"takes clips .*, got \(3, 3, 16, 16\)"):
+        detector(X)
+    with pytest.raises(ConfigError, match=r"takes frames .*, got \(3, 3, 2, 16, 16\)"):
+        wrap(net(), clips=False)(X.unsqueeze(2).repeat(1, 1, 2, 1, 1))
+
+
 class Given(nn.Module):
     """Gives what it got."""
 

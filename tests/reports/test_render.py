@@ -101,7 +101,7 @@ def test_every_section_says_what_it_means(html: str) -> None:
     sections = re.findall(r'<section id="(\w+)".*?</section>', html, re.DOTALL)
     assert sections == [
         "summary", "warnings", "comparison", "differences", "roc", "eps", "manipulation", "collection", "transfer",
-        "faces", "features", "training", "provenance", "words",
+        "checks", "faces", "features", "training", "provenance", "words",
     ]  # fmt: skip
     assert html.count("What this means.") == len(sections) - 1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from unfooled.models.csn import csn_r50, csn_r101, csn_small
 from unfooled.models.detector import Detector
 from unfooled.models.mesonet import meso4, mesoinception4
 from unfooled.models.resnet import resnet
@@ -13,6 +14,9 @@ from unfooled.registry import build, lookup
 __all__ = ["DETECTORS", "Detector", "create"]
 
 DETECTORS: dict[str, Callable[..., Detector]] = {
+    "csn-r101": csn_r101,
+    "csn-r50": csn_r50,
+    "csn-small": csn_small,
     "meso4": meso4,
     "mesoinception4": mesoinception4,
     "resnet": resnet,

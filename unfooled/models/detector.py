@@ -83,6 +83,7 @@ class Detector(nn.Module):
         mean, std: normalisation per channel (or one number for all), in units of [0, 1].
         spec: ``{"name": ..., **options}``, what ``unfooled.models.create`` needs to build it again.
         smallest: pixels per side below which the backbone sees nothing.
+        clips: True takes clips alone, False frames alone; None leaves it to the backbone.
 
     ``x`` is float RGB in [0, 1], (B,3,H,W) for frames or (B,3,T,H,W) for clips.
     """
@@ -101,6 +102,7 @@ class Detector(nn.Module):
         std: float | Sequence[float] = 1.0,
         spec: dict[str, Any] | None = None,
         smallest: int = 1,
+        clips: bool | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -108,6 +110,7 @@ class Detector(nn.Module):
         self.size = size
         self.spec = spec or {}
         self.smallest = smallest
+        self.clips = clips
         # What people call this very detector, such as its run's folder; for tables only.
         self.title = ""
         # Not in the state dict: the checkpoint's metadata carries the threshold, the code the normalisation.
@@ -124,7 +127,17 @@ class Detector(nn.Module):
         return found.hexdigest()
 
     def prepare(self, x: Tensor) -> Tensor:
-        """Resize and normalise; differentiable."""
+        """Resize and normalise; differentiable.
+
+        Raises:
+            ConfigError: a clip is shown to a detector of frames, or frames to one of clips.
+        """
+        if self.clips is not None and x.dim() != 4 + self.clips:
+            kind = "clips (B, 3, T, H, W)" if self.clips else "frames (B, 3, H, W)"
+            other = "detector of frames, or clips" if self.clips else "detector of clips, or single frames"
+            raise ConfigError(
+                f"{self.spec.get('name', 'this detector')} takes {kind}, got {tuple(x.shape)}; use a {other}"
+            )
         if self.size is not None and x.shape[-2:] != (self.size, self.size):
             frames = x.transpose(1, 2).flatten(0, 1) if x.dim() == 5 else x
             shrinks = frames.shape[-2] > self.size or frames.shape[-1] > self.size

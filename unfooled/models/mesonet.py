@@ -183,4 +183,4 @@ def _detector(
     check_size(size, SMALLEST)
     top = make_head(head, MesoNet.dim, scale, dropout)
     mean, std = (0.0, 1.0) if form == "keras" else (0.5, 0.5)
-    return Detector(network(form, dropout), top, size=size, mean=mean, std=std, smallest=SMALLEST)
+    return Detector(network(form, dropout), top, size=size, mean=mean, std=std, smallest=SMALLEST, clips=False)

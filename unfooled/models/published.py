@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,14 +17,14 @@ from torch import Tensor, nn
 
 from unfooled.errors import CheckpointError, ConfigError
 from unfooled.models import create
-from unfooled.models.detector import Detector, LinearHead
+from unfooled.models.detector import Detector
 from unfooled.registry import lookup
 
 CONVERT = (
     "a pickle can run code when it is opened; where you trust it: safetensors.torch.save_file("
     "torch.load(FILE, weights_only=False).state_dict(), 'weights.safetensors')"
 )
-HEADS = {"meso4": "fc2", "mesoinception4": "fc2", "xception": "last_linear"}
+HEADS = {"csn-r101": "df_head", "meso4": "fc2", "mesoinception4": "fc2", "xception": "last_linear"}
 PREFIXES = re.compile(r"^(?:(?:module|backbone|model|net)\.)+")
 WRAPPERS = ("state_dict", "model", "net")
 
@@ -35,11 +36,12 @@ def load_published(
 
     Args:
         source: a ``.safetensors`` file, a torch file that holds tensors only, a Keras ``.h5`` file, or a state dict.
-            Known namings: DeepfakeBench, FaceForensics++ (with and without dropout), timm, Cadene, plain; MesoNet's
-            Keras layers.
-        name: ``meso4``, ``mesoinception4`` or ``xception``.
+            Known namings: RealForensics, DeepfakeBench, FaceForensics++ (with and without dropout), timm, Cadene,
+            plain; MesoNet's Keras layers.
+        name: ``csn-r101``, ``meso4``, ``mesoinception4`` or ``xception``.
         fake_class: which of two classes means fake; the Keras files say P(real) and ignore it.
-        options: as for ``create``; a cosine head starts fresh.
+        options: as for ``create``, and ``form="realforensics"`` for ``csn-r101``, which has no other; a head of
+            another kind than the published one starts fresh.
 
     Raises:
         CheckpointError: the file is missing, damaged, a pickle, or lacks entries (listed).
@@ -48,10 +50,12 @@ def load_published(
     head_name = lookup("published detector", HEADS, name)
     if fake_class not in (0, 1):
         raise ConfigError(f"fake_class must be 0 or 1, got {fake_class!r}")
+    if name == "csn-r101" and (form := options.pop("form", "realforensics")) != "realforensics":
+        raise ConfigError(f"form of csn-r101 must be realforensics, got {form!r}")
     path = None if isinstance(source, Mapping) else Path(source)
     label = "state dict" if path is None else str(path)
     is_keras = path is not None and path.suffix in (".h5", ".hdf5")
-    if is_keras and (name == "xception" or options.setdefault("form", "keras") != "keras"):
+    if is_keras and ("meso" not in name or options.setdefault("form", "keras") != "keras"):
         raise ConfigError(f"{label} is a Keras file; it fits meso4 and mesoinception4 with form keras only")
     detector = create(name, **options)
     if path is not None and is_keras:
@@ -159,7 +163,7 @@ def _keras_layers(path: Path) -> dict[str, list[dict[str, Tensor]]]:
 
 def _fill_head(head: nn.Module, found: dict[str, Tensor], head_name: str) -> list[str]:
     own = head.state_dict()
-    if isinstance(head, LinearHead) and {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in own.items()}:
+    if {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in own.items()}:
         head.load_state_dict(found)
         return []
     if not found:
@@ -175,7 +179,14 @@ def _fill_backbone(label: str, backbone: nn.Module, found: dict[str, Tensor]) ->
     if misfit(own, {k: v for k, v in found.items() if k in own}):
         raise CheckpointError(f"{label} does not fit the detector: {misfit(own, found)}")
     backbone.load_state_dict({k: found[k] for k in own})
-    return sorted(found.keys() - own.keys())
+    return _counted(sorted(found.keys() - own.keys()))
+
+
+def _counted(names: list[str], most: int = 8) -> list[str]:
+    """The names, or how many there are under each first part where they are too many to read."""
+    if len(names) <= most:
+        return names
+    return [f"{part}.* ({count})" for part, count in Counter(name.partition(".")[0] for name in names).items()]
 
 
 def misfit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor], most: int = 8) -> str:

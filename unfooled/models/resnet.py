@@ -97,4 +97,4 @@ def resnet(
     check_size(size, SMALLEST)
     backbone = ResNet(width, blocks, stem_stride, last_relu=features == "relu")
     top = make_head(head, backbone.dim, scale, dropout)
-    return Detector(backbone, top, size=size, mean=0.5, std=0.5, smallest=SMALLEST)
+    return Detector(backbone, top, size=size, mean=0.5, std=0.5, smallest=SMALLEST, clips=False)

@@ -21,11 +21,13 @@ def wrap(
     mean: float | Sequence[float] = 0.0,
     std: float | Sequence[float] = 1.0,
     features: Callable[[Tensor], Tensor] | str | None = None,
+    clips: bool | None = None,
 ) -> Detector:
     """A Detector around ``module``; its weights and mode are shared, not copied, and gradients flow through it.
 
     Args:
-        module: takes float RGB (B,3,H,W), resized and normalised by ``size``, ``mean`` and ``std``.
+        module: takes float RGB (B,3,H,W), or clips (B,3,T,H,W), resized and normalised by ``size``, ``mean`` and
+            ``std``.
         output: what it gives: ``logit`` (B,) or (B,1), above 0 is fake; ``two_logits`` (B,2), class 1 is fake;
             ``p_fake`` or ``p_real`` (B,) or (B,1), probabilities. A probability that has rounded to exactly 0 or 1
             has no gradient any more: give the logit where you can.
@@ -34,6 +36,7 @@ def wrap(
         features: None: the logit itself is the one feature (feature losses and attacks need more). A name such as
             ``"fc"``: the input of that submodule, which must be the last that the network does. A callable: maps the
             normalised input to (B, D), and ``module`` is then only what follows it, so features -> ``output``.
+        clips: True refuses frames, False refuses clips, in one line; None leaves it to ``module``.
 
     Raises:
         ConfigError: an unknown output or submodule at once; a wrong shape at the first call, with what came.
@@ -51,7 +54,7 @@ def wrap(
         head = Logit(module.get_submodule(features), output)
     else:
         backbone, head = Features(features), Logit(module, output)
-    detector = Detector(backbone, head, size=size, mean=mean, std=std)
+    detector = Detector(backbone, head, size=size, mean=mean, std=std, clips=clips)
     for part in (detector, backbone, head):
         part.training = module.training
     return detector

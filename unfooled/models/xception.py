@@ -120,4 +120,4 @@ def xception(
     check_size(size, SMALLEST)
     backbone = Xception(features)
     top = make_head(head, backbone.dim, scale, dropout)
-    return Detector(backbone, top, size=size, mean=0.5, std=0.5, smallest=SMALLEST)
+    return Detector(backbone, top, size=size, mean=0.5, std=0.5, smallest=SMALLEST, clips=False)
