@@ -64,7 +64,7 @@ BAD = {
         "too small",
         "30 x 7 pixels, the detector needs 8",
     ),
-    "film.mp4": (lambda p, i: p.write_bytes(b"film"), "video", "is a video"),
+    "film.mp4": (lambda p, i: p.write_bytes(b"film"), "unreadable", "does not open as a video"),
 }
 
 

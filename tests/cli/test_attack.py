@@ -12,6 +12,8 @@ import torch
 from PIL import Image
 
 from unfooled import checkpoints, models
+from unfooled.codecs import encode_video
+from unfooled.data.faces import Face
 from unfooled.models.remote import BlackBox
 from unfooled.models.remote import remote as build
 
@@ -143,4 +145,30 @@ def test_nothing_but_bad_images_is_an_error(home: Path, run: Run, capsys: pytest
     Path("broken.jpg").write_bytes(b"")
     command = ("attack", "broken.jpg", "--detector", "net.safetensors", "--attack", "pgd", "--out", "out")
     assert run(*command) == 2
-    assert "no image could be attacked: broken.jpg is empty (0 bytes)" in capsys.readouterr().err
+    assert "no file could be attacked: broken.jpg is empty (0 bytes)" in capsys.readouterr().err
+
+
+def test_a_video_becomes_a_video(
+    home: Path, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Middle:
+        name = "middle"
+
+        def __call__(self, pixels: np.ndarray) -> list[Face]:
+            return [Face((20.0, 12.0, 44.0, 36.0), 0.9)]
+
+    monkeypatch.setattr("unfooled.data.cropping.face_detector", lambda name: Middle())
+    clip = np.random.default_rng(0).integers(90, 160, (6, 48, 64, 3)).astype(np.uint8)
+    Path("talk.mkv").write_bytes(encode_video(clip, codec="ffv1"))
+    common = ("attack", "talk.mkv", "--detector", "net.safetensors", "--attack", "pgd:steps=2", "--size", 24)
+    options = ("--crf", 20, "--tracks", "largest", "--shared", "--label", "auto", "--face-detector", "haar")
+    assert run(*common, "--out", "adv.mp4", *options) == 0
+    shown = capsys.readouterr().out
+    for text in ("success rate", "before", "H.264 crf 23", "of videos", "median logit", "1 ok -> adv.mp4.attack/"):
+        assert text in shown
+    assert "JPEG" not in shown
+    row = rows("adv.mp4.attack")[0]
+    assert (row["codec"], row["shared"], row["crop"], row["crops"]) == ("h264", True, 24, 6)
+    assert run(*common, "--out", "adv.mkv", "--codec", "vp9") == 2
+    assert "codec must be one of h264, ffv1, got 'vp9'" in capsys.readouterr().err
+    assert not Path("adv.mkv").exists()

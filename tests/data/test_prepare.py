@@ -224,6 +224,7 @@ def test_workers_give_the_same_crops_and_one_that_dies_costs_its_file_alone(
     assert alone.statuses == together.statuses
     assert alone.manifest.digest() == together.manifest.digest()
 
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])  # a new process finds the function by its module
     monkeypatch.setattr(module, "work", _dies_at_text)
     found = prepare(source, tmp_path / "died", QUICK, workers=1)
     assert found.statuses["unreadable"] == 1

@@ -1,4 +1,4 @@
-"""Which images a job attacks, what their results are called, and which of them can not be attacked."""
+"""Which images and videos a job attacks, what their results are called, and which of them can not be attacked."""
 
 from __future__ import annotations
 
@@ -20,34 +20,39 @@ LARGEST = 40_000_000
 
 @dataclass(frozen=True)
 class Input:
-    """An image to attack.
+    """An image or a video to attack.
 
     Args:
         path: where it lies.
         name: its path below the source; what it is called in the results.
-        target: the PNG to write, below the output folder.
+        target: the PNG or video to write, below the output folder.
     """
 
     path: Path
     name: str
     target: str
 
+    @property
+    def is_video(self) -> bool:
+        return self.path.suffix.lower() in VIDEO_SUFFIXES
+
 
 class UnfitError(DataError):
-    """An image that can not be attacked; ``status`` says why in two words, the text continues the file's name."""
+    """A file that can not be attacked; ``status`` says why in two words, the text continues the file's name."""
 
     def __init__(self, status: str, reason: str) -> None:
         super().__init__(reason)
         self.status = status
 
 
-def find_inputs(source: Path) -> list[Input]:
-    """The image itself, or all images and videos below a folder, sorted.
+def find_inputs(source: Path, video_suffix: str = ".mkv") -> list[Input]:
+    """The image or video itself, or all of them below a folder, sorted.
 
-    A result keeps the name of its image with the suffix png, after the whole name where two would get the same.
+    A result keeps the name of its file with the suffix png, or ``video_suffix`` for a video, after the whole name where
+    two would get the same.
 
     Raises:
-        DataError: there is no such file or folder, or no image in it.
+        DataError: there is no such file or folder, or no image or video in it.
     """
     if source.is_dir():
         names = [Path(os.path.relpath(entry.path, source)).as_posix() for entry in walk(source)]
@@ -55,10 +60,11 @@ def find_inputs(source: Path) -> list[Input]:
     elif source.exists():
         names, home = [source.name], source.parent
     else:
-        raise DataError(f"{source} is not there; name an image or a folder of images")
+        raise DataError(f"{source} is not there; name an image, a video or a folder of them")
     if not names:
-        raise DataError(f"{source} holds no images; known are {', '.join(IMAGE_SUFFIXES)}")
-    short = {name: Path(name).with_suffix(".png").as_posix() for name in names}
+        raise DataError(f"{source} holds no images or videos; known are {', '.join(IMAGE_SUFFIXES + VIDEO_SUFFIXES)}")
+    endings = {name: video_suffix if Path(name).suffix.lower() in VIDEO_SUFFIXES else ".png" for name in names}
+    short = {name: Path(name).with_suffix(endings[name]).as_posix() for name in names}
     # Without regard to case: a file system may have none.
     times = Counter(target.lower() for target in short.values())
     taken = {target for target, count in times.items() if count == 1}
@@ -66,9 +72,9 @@ def find_inputs(source: Path) -> list[Input]:
     for name in names:
         target = short[name]
         if times[target.lower()] > 1:
-            target = f"{name}.png"
+            target = name + endings[name]
             while target.lower() in taken:
-                target += ".png"
+                target += endings[name]
             taken.add(target.lower())
         found.append(Input(home / name, name, target))
     return found
@@ -83,10 +89,8 @@ def read_input(item: Input, size: int | None, smallest: int) -> Pixels:
         smallest: pixels that its shorter side needs.
 
     Raises:
-        UnfitError: a video, unreadable, too large to be decoded (told from its header) or too small.
+        UnfitError: unreadable, too large to be decoded (told from its header) or too small.
     """
-    if item.path.suffix.lower() in VIDEO_SUFFIXES:
-        raise UnfitError("video", "is a video; attacks on files take images")
     try:
         width, height = _extent(item.path)
     except OSError as error:

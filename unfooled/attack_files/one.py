@@ -57,14 +57,14 @@ def attack_one(
     except RuntimeError as error:
         size = f"{pixels.shape[1]} x {pixels.shape[0]}"
         raise UnfitError(
-            "refused", f"has {size} pixels, which the detector can not take ({_first(error)}); try --size"
+            "refused", f"has {size} pixels, which the detector can not take ({first_line(error)}); try --size"
         ) from None
     threshold = float(detector.threshold)
     y = int(before > threshold) if label == "auto" else (FAKE if label == "fake" else REAL)
     row: dict[str, Any] = {
         "status": "ok", "label": "fake" if y == FAKE else "real", "width": pixels.shape[1], "height": pixels.shape[0],
         "right_before": (before > threshold) == (y == FAKE),
-        "score": {"before": _probability(before)}, "logit": {"before": before},
+        "score": {"before": probability(before)}, "logit": {"before": before},
     }  # fmt: skip
     if fake_only and before <= threshold:
         return row | {"status": "passed over"}
@@ -73,7 +73,7 @@ def attack_one(
         x_adv, after = _search(detector, attack, x, torch.tensor([y], device=device), row)
     except (DataError, RuntimeError, MemoryError) as error:
         # One image that fails (no memory for its size) must not stop the others.
-        reason = f"{target.stem}: the attack failed ({_first(error)})"
+        reason = f"{target.stem}: the attack failed ({first_line(error)})"
         return row | {"status": "failed", "reason": reason, "success": dict.fromkeys(STAGES, False)}
     with replacing(target) as temporary:
         temporary.write_bytes(encode_png(to_pixels(x_adv[0]), NOTE))
@@ -91,7 +91,7 @@ def attack_one(
     for stage in STAGES:
         logit = logits.get(stage)
         row["logit"][stage] = logit
-        row["score"][stage] = None if logit is None else _probability(logit)
+        row["score"][stage] = None if logit is None else probability(logit)
         row["success"][stage] = None if logit is None else (logit > threshold) != (y == FAKE)
     return row | {"written": True}
 
@@ -141,9 +141,11 @@ def _ask(detector: Detector, x: Tensor) -> float:
     return max(min(logit, 1e30), -1e30)
 
 
-def _probability(logit: float) -> float:
+def probability(logit: float) -> float:
+    """P(fake) of a logit."""
     return torch.sigmoid(torch.tensor(logit, dtype=torch.float64)).item()
 
 
-def _first(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, short enough for a row."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -11,6 +11,8 @@ from typing import Any
 
 STAGES = ("after", "saved", "jpeg90", "jpeg75")
 """The attacked tensor; the PNG that was written; that PNG saved again as JPEG of these qualities."""
+VIDEO_STAGES = ("after", "saved", "h264_23")
+"""The attacked crops in memory; the video that was written; that video saved again as H.264 of crf 23."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,14 @@ class Outcome:
         return [row for row in self.rows if row["status"] in ("ok", "failed", "budget")]
 
     def success_rate(self, stage: str) -> tuple[float | None, int]:
-        """The share of initially right images that fool the detector at a stage of ``STAGES``, and of how many.
+        """The share of initially right files that fool the detector at a stage, and of how many.
+
+        Args:
+            stage: of ``STAGES`` for images, of ``VIDEO_STAGES`` for videos.
 
         An attack that failed counts as no success; None where nothing was asked at that stage.
         """
-        told = [row["success"][stage] for row in self.attacked if row["right_before"]]
+        told = [row["success"].get(stage) for row in self.attacked if row["right_before"]]
         known = [bool(value) for value in told if value is not None]
         return (sum(known) / len(known) if known else None), len(known)
 
