@@ -8,7 +8,7 @@ a forward and the gradient of the input as the attack has steps: frozen, channel
     python benchmarks/attacks.py --detector xception --size 160 --batch 8 --attacks pgd,bf16
     python benchmarks/attacks.py --weights Meso4_DF.h5 --images FOLDER     # a trained detector on real faces
     python benchmarks/attacks.py --run runs/standard --images FOLDER --size 96 --batch 1000 --attacks square \
-        --queries 1000 --square-eps 2 --rounds 1                           # success at equal queries on many images
+        --queries 1000 --square-eps 2 --rounds 0                           # success at equal queries on many images
 
 Peers come with the extra ``bench`` (torchattacks: ``pip install torchattacks --no-deps``); who is not there is left
 out. Freed memory is kept for everybody (``unfooled.memory``): cleared pages are a third of such small networks' time.
@@ -167,7 +167,10 @@ def measure(kind: str, bench: Bench, args: argparse.Namespace) -> bool:
     rounds = [{name: timed(run) for name, run in searches.items()} for _ in range(args.rounds)]
     bars = BARS.get((kind, args.detector)) or BARS.get((kind, ""), {})
     held = True
-    for name in searches:
+    if not rounds:
+        for name, result in results.items():
+            print(f"  {name:13} {result}", flush=True)
+    for name in searches if rounds else ():
         rate = statistics.median(len(bench.x) / r[name] for r in rounds)
         ratio = statistics.median(r[name] / r["ours"] for r in rounds)
         bar = bars.get(name)
@@ -211,7 +214,7 @@ def main() -> None:
     parser.add_argument("--detector", default="meso4", choices=["meso4", "mesoinception4", "xception"])
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="0 prints what was found, no times")
     parser.add_argument("--queries", type=int, default=100, help="of Square")
     parser.add_argument("--square-eps", type=float, default=8, help="in 1/255")
     parser.add_argument("--attacks", default="pgd,bf16,deepfool,cw,square")

@@ -96,17 +96,20 @@ def check_fits(detector: Detector, frames: Frames) -> None:
     Raises:
         ConfigError: the detector can not be asked about one such sample.
     """
+    name = detector.spec.get("name", type(detector.backbone).__name__)
+    what, fix = "images", "write data.clip = 25 (--clip 25)"
+    if frames.length is not None:
+        what, fix = f"clips of {frames.length} frames", "leave out data.clip (--clip)"
+    refusal = f"detector {name} does not take {what}; {fix}, or choose another one"
+    if detector.clips is not None and detector.clips != (frames.length is not None):
+        raise ConfigError(refusal)
     # Little is enough to see it: a large clip would take seconds.
     side = min(frames.size, max(detector.smallest, 64))
     try:
         with frozen(detector), torch.no_grad():
             detector(torch.zeros(1, *frames.shape[:-2], side, side, device=detector.threshold.device))
     except (RuntimeError, ValueError, IndexError) as error:
-        what, fix = ("images", "write data.clip = 25 (--clip 25)")
-        if frames.length is not None:
-            what, fix = (f"clips of {frames.length} frames", "leave out data.clip (--clip)")
-        name, reason = detector.spec.get("name", type(detector.backbone).__name__), str(error).partition("\n")[0]
-        raise ConfigError(f"detector {name} does not take {what}; {fix}, or choose another one ({reason})") from None
+        raise ConfigError(f"{refusal} ({str(error).partition(chr(10))[0]})") from None
 
 
 def build_attack(text: str, recipe_eps: str | float | None = None) -> Attack:
