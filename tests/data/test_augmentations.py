@@ -94,6 +94,7 @@ def test_the_time_mask_hides_consecutive_frames() -> None:
         ("blur:p=1,sigma=0.3", "blur:p=1,sigma=3"),
         ("colour:p=1,amount=0.1", "colour:p=1,amount=0.5"),
         ("erasing:p=1,area=0.02-0.05", "erasing:p=1,area=0.5-0.6"),
+        ("jitter:p=1,amount=0.01", "jitter:p=1,amount=0.4"),
     ],
 )
 def test_a_stronger_option_changes_more(one: str, other: str) -> None:
@@ -105,6 +106,7 @@ def test_a_stronger_option_changes_more(one: str, other: str) -> None:
 def test_closed_forms() -> None:
     np.testing.assert_array_equal(apply("flip:p=1"), PIXELS[:, ::-1])
     np.testing.assert_array_equal(apply("colour:p=1,amount=0"), PIXELS)
+    np.testing.assert_array_equal(apply("jitter:p=1,amount=0"), PIXELS)
     data = cv2.imencode(".jpg", PIXELS[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 77])[1]
     np.testing.assert_array_equal(apply("jpeg:p=1,quality=77"), cv2.imdecode(data, 1)[..., ::-1])
     np.testing.assert_array_equal(apply("blur:p=1,sigma=1"), cv2.GaussianBlur(PIXELS, (0, 0), 1))
@@ -130,6 +132,7 @@ def test_parse_keeps_the_order() -> None:
         (["jpeg:quality=95-60"], "LOW-HIGH"),
         (["blur:sigma=wide"], "must be a number"),
         (["colour:amount=2"], "amount must be in"),
+        (["jitter:amount=2"], r"jitter: amount must be in \[0, 0.5\], got 2"),
         (["time_mask:most=0"], "most must be >= 1"),
         (["erasing:fill=red"], "must be one of noise, mean, got 'red'"),
         ("flip", "must be a list"),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from unfooled.data.alignment import crop
+from unfooled.data.faces import Face
 from unfooled.errors import DataError
+from unfooled.synthesis.landmarks import five_of
 from unfooled.synthesis.photographs import read_photographs
 
 Album = Callable[..., Path]
@@ -106,3 +110,16 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=message):
             photograph.portrait(64)
+
+
+@pytest.mark.parametrize("points", [5, 68])
+def test_a_margin_frames_a_face_as_prepare_does(tmp_path: Path, album: Album, points: int) -> None:
+    photograph = replace(read_photographs(album(tmp_path, {"one": 1}, points=points))[0], margin=1.3)
+    face = photograph.portrait(96)
+    pixels = cv2.cvtColor(cv2.imread(str(photograph.path)), cv2.COLOR_BGR2RGB)
+    five = photograph.points if points == 5 else five_of(photograph.points)
+    np.testing.assert_array_equal(face.image, crop(pixels, Face((0, 0, 1, 1), 1.0, five), 96, 1.3))
+    # Wherever the face was, its eyes come to lie where those of every crop lie.
+    eyes = five_of(face.shape)[:2].mean(0)
+    np.testing.assert_allclose(eyes, (47.5, 47.5 - 0.345 / (3 * 1.3) * 96), atol=4)
+    assert not np.array_equal(face.image, replace(photograph, margin=2.0).portrait(96).image)

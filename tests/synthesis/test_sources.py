@@ -67,3 +67,12 @@ def test_photographs_bring_their_own_people(tmp_path: Path, album: Album) -> Non
         find(folder, None, 0, 0)
     with pytest.raises(DataError, match="or write portraits"):
         find(tmp_path / "portrait", None, None, 0)
+
+
+def test_a_margin_is_of_photographs_alone(tmp_path: Path, album: Album) -> None:
+    folder = album(tmp_path / "friends", {"one": 9})
+    assert {s.margin for s in find(folder, None, None, 0, 1.3).shots} == {1.3}  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match="margin is an option of photographs"):
+        find(PORTRAITS, 9, 1, 0, 1.3)
+    with pytest.raises(ConfigError, match=r"margin must be in \[0.5, 5\] .* got 130; write 1.3"):
+        find(folder, None, None, 0, 130)

@@ -62,6 +62,7 @@ def forge(
     per_image: int = 1,
     strength: float = 1.0,
     size: int = 96,
+    margin: float | None = None,
     seed: int = 0,
     workers: int | None = None,
     force: bool = False,
@@ -81,6 +82,8 @@ def forge(
         per_image: fakes of each manipulation for every picture, each with another donor.
         strength: in [0, 1]; 0 = null forgeries, whose bytes equal the reals'.
         size: height and width of the faces, in pixels, >= 32.
+        margin: photographs only: faces are turned upright and framed as ``prepare`` frames those of videos with this
+            margin (1.3), so that a detector trained on them fits what ``scan`` shows it; None = a close square.
         seed: of drawn people, splits, pairs and every draw.
         workers: threads; None = one a core, 0 and 1 = none beside this one.
         force: replace ``out`` where it is not empty.
@@ -95,7 +98,7 @@ def forge(
     for name in names:
         lookup("manipulation", MANIPULATIONS, name)
     _check(out, per_image, strength, size, force)
-    found = find(source, people, frames, seed)
+    found = find(source, people, frames, seed, margin)
     share = _flicker(flicker, found.frames)
     rng = np.random.default_rng(seed_of(seed, "cast"))
     everybody = cast(found.shots, rng, found.frames)
@@ -127,10 +130,11 @@ def forge(
         for _ in each(lambda job: save(forger(job), folder / job.path, NOTE), jobs, workers):
             tick(1)
         _write_tables(folder, videos, couples)
+        framed = {} if margin is None else {"margin": margin}
         clips = {} if found.frames is None else {"people": len(everybody), "frames": found.frames, "flicker": share}
         settings = {
             "made by": f"unfooled {__version__}", "note": NOTE, "source": found.name, "manipulations": names,
-            "per_image": per_image, "strength": strength, "size": size, "seed": seed, **clips,
+            "per_image": per_image, "strength": strength, "size": size, "seed": seed, **framed, **clips,
         }  # fmt: skip
         (folder / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n")
     counts = Counter(j.manipulation for j in jobs)

@@ -13,8 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from unfooled.data.alignment import crop, placement
+from unfooled.data.faces import Face
 from unfooled.errors import DataError, suggest
-from unfooled.synthesis.landmarks import Points, check_points, shape_from
+from unfooled.synthesis.landmarks import Points, check_points, five_of, shape_from
 
 Image = NDArray[np.uint8]
 
@@ -63,15 +65,18 @@ class Photograph:
         identity: name of the person; two files of one person never fall into two splits.
         collection: where the photograph comes from; faces are never mixed across collections.
         points: (5, 2) or (68, 2) landmarks in pixels of the file.
+        margin: None = an upright square close around the face that never leaves the picture. A number = turned and
+            scaled as ``data.alignment.crop`` does, its side over the height of the face: what ``prepare`` makes of it.
     """
 
     path: Path
     identity: str
     collection: str
     points: Points
+    margin: float | None = None
 
     def portrait(self, size: int) -> Portrait:
-        """The square around the face, ``size`` pixels high and wide; it never leaves the picture.
+        """The square around the face, ``size`` pixels high and wide.
 
         Raises:
             DataError: the file does not decode, or the landmarks lie outside of it.
@@ -87,6 +92,12 @@ class Photograph:
             raise DataError(f"{self.path}: landmarks lie outside of the {width} x {height} image")
         if (high - low).max() < SMALLEST:
             raise DataError(f"{self.path}: the face is under {SMALLEST} pixels high and wide; use a larger photograph")
+        if self.margin is not None:
+            x0, y0, x1, y1 = (float(v) for v in (*low, *high))
+            face = Face((x0, y0, x1, y1), 1.0, five_of(shape))
+            affine = placement(face, size, self.margin)
+            image = np.asarray(cv2.cvtColor(crop(bgr, face, size, self.margin), cv2.COLOR_BGR2RGB), np.uint8)
+            return Portrait(image, shape @ affine[:, :2].T + affine[:, 2])
         side = min(round(MARGIN * float((high - low).max())), height, width)
         left, top = (
             round(min(max(c - side / 2, 0), n - side)) for c, n in zip((low + high) / 2, (width, height), strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unfooled.errors import ConfigError
@@ -33,7 +33,7 @@ class Source:
     frames: int | None
 
 
-def find(source: Path | str, people: int | None, frames: int | None, seed: int) -> Source:
+def find(source: Path | str, people: int | None, frames: int | None, seed: int, margin: float | None = None) -> Source:
     """The source that a user names: the word ``portraits``, or a folder of photographs.
 
     Args:
@@ -41,14 +41,20 @@ def find(source: Path | str, people: int | None, frames: int | None, seed: int) 
         people: number of drawn people, None = ``PEOPLE``; photographs bring their own.
         frames: of a clip; None = ``FRAMES`` for drawn people, and photographs as they are.
         seed: of the drawn people, or of how a photograph moves.
+        margin: of photographs, see ``Photograph``; drawn people have their own framing.
 
     Raises:
-        ConfigError: a number out of range, people asked of photographs, or the word where a folder may be meant.
+        ConfigError: a number out of range, people asked of photographs, a margin of drawn people, or the word
+            where a folder may be meant.
         DataError: what is wrong with the photographs.
     """
     if frames is not None and frames < 1:
         raise ConfigError(f"frames must be >= 1, got {frames}; write {FRAMES}")
+    if margin is not None and not 0.5 <= margin <= 5:
+        raise ConfigError(f"margin must be in [0.5, 5] heights of the face, got {margin:g}; write 1.3")
     if source == PORTRAITS:
+        if margin is not None:
+            raise ConfigError(f"margin is an option of photographs, {PORTRAITS} have their own framing; leave it out")
         if any((Path(PORTRAITS) / table).is_file() for table in TABLES):
             raise ConfigError(
                 f"{PORTRAITS} means drawn people, but here is also a folder of photographs of that name; "
@@ -66,7 +72,7 @@ def find(source: Path | str, people: int | None, frames: int | None, seed: int) 
             "leave it out"
         )
     folder = Path(source)
-    photographs = read_photographs(folder, FEWEST)
+    photographs = [replace(p, margin=margin) for p in read_photographs(folder, FEWEST)]
     name = folder.resolve().name
     if frames is None:
         return Source(name, photographs, None)
