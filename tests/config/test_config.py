@@ -13,6 +13,9 @@ import torch
 from unfooled import attacks, checkpoints, models
 from unfooled.attacks import PGD, Transfer
 from unfooled.config import build, build_attack, dump, load_recipe, train
+from unfooled.config.parts import of_manipulations
+from unfooled.data.frames import Frames
+from unfooled.data.manifest import Manifest
 from unfooled.errors import CheckpointError, ConfigError, DataError, UnfooledError
 from unfooled.objectives import AFSL
 from unfooled.threats import L2, Linf
@@ -206,3 +209,33 @@ def test_the_prior_may_be_that_of_the_data(path: Path) -> None:
     parts = build(load_recipe(path, ["objective.fake_share=data"]))
     assert parts.objective.fake_share == parts.train.fake_share(None)
     assert build(load_recipe(path)).objective.fake_share is None
+
+
+def test_manipulations_are_left_out_or_kept(path: Path) -> None:
+    manifest = Manifest.from_rows(
+        [
+            {"id": f"{m}{k}", "path": f"{m}{k}.png", "label": int(m != "Real"), "video": f"{m}{k}", "manipulation": m}
+            for m in ("Real", "FaceSwap", "Deepfakes")
+            for k in range(3)
+        ],
+        path.parent,
+    )
+    names: dict[bool, set[str]] = {False: {"Real", "Deepfakes"}, True: {"Real", "FaceSwap"}}
+    for keep, left in names.items():
+        rows = of_manipulations(manifest, ["FaceSwap"], keep=keep, option="x")
+        assert (set(rows.column("manipulation")), len(rows)) == (left, 6)
+    assert of_manipulations(manifest, [], keep=True, option="x") is manifest
+    with pytest.raises(ConfigError, match=r"x must be of Deepfakes, FaceSwap, got 'Faceswap' .did you mean 'FaceSwap'"):
+        of_manipulations(manifest, ["Faceswap"], keep=True, option="x")
+
+
+def test_what_is_left_out_is_neither_trained_on_nor_validated_with(path: Path) -> None:
+    made = {name for frames in _splits(path, []) for name in frames.manifest.column("manipulation")}
+    out = sorted(made - {"Real"})[0]
+    seen = {name for frames in _splits(path, [out]) for name in frames.manifest.column("manipulation")}
+    assert seen == made - {out}
+
+
+def _splits(path: Path, names: list[str]) -> list[Frames]:
+    parts = build(load_recipe(path, [f"data.leave_out={names}"]))
+    return [parts.train, parts.validation]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from unfooled import attacks, checkpoints, models, objectives
@@ -14,8 +16,8 @@ from unfooled.attacks import Attack, frozen
 from unfooled.config.recipe import DataSection, Recipe
 from unfooled.data.clips import clips, tracks
 from unfooled.data.frames import Frames
-from unfooled.data.manifest import Manifest
-from unfooled.errors import ConfigError
+from unfooled.data.manifest import FAKE, Manifest
+from unfooled.errors import ConfigError, suggest
 from unfooled.models.detector import Detector
 from unfooled.objectives import Objective
 from unfooled.randomness import seed_of
@@ -65,6 +67,7 @@ def build(recipe: Recipe) -> Parts:
         detector = checkpoints.load(recipe.init, into=detector)
     manifest = Manifest.read(recipe.data.manifest)
     notes, known = manifest.check(), manifest.notes
+    manifest = of_manipulations(manifest, recipe.data.leave_out, keep=False, option="data.leave_out")
     train = to_train(recipe, manifest.select(split="train"))
     validation = to_test(recipe.data, manifest.select(split="validation"), recipe.data.size, recipe.seed)
     check_fits(detector, train)
@@ -88,6 +91,25 @@ def to_test(data: DataSection, manifest: Manifest, size: int, seed: int = 0) -> 
         return Frames(manifest, size, seed=seed)
     rows = clips(manifest, data.clip, data.clips_per_video, data.fps)
     return Frames(rows, size, seed=seed, length=data.clip)
+
+
+def of_manipulations(manifest: Manifest, names: Sequence[str], *, keep: bool, option: str) -> Manifest:
+    """The real rows and the fakes of these manipulations (``keep``), or of all others; no names leave all rows.
+
+    Args:
+        option: what to call ``names`` where they are refused.
+
+    Raises:
+        ConfigError: no fake has a name.
+    """
+    if not names:
+        return manifest
+    made, fake = manifest.column("manipulation"), manifest.column("label") == FAKE
+    known = sorted(set(made[fake]))
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"{option} must be of {', '.join(known)}, got {name!r}{suggest(name, known)}")
+    return manifest.take(np.flatnonzero(~fake | (np.isin(made, list(names)) == keep)))
 
 
 def check_fits(detector: Detector, frames: Frames) -> None:

@@ -31,15 +31,17 @@ class Section(BaseModel):
 
 class DataSection(Section):
     """[data]: ``manifest`` of frames (path from the current directory), frame ``size``, ``augment`` in order of use,
-    share of fakes in a batch (``"data"``: as in the data set), ``views`` an epoch. For clips, ``clip``: how many frames
-    they have, at ``fps`` a second, and ``clips_per_video`` at fixed places wherever they are measured (none: as many as
-    fit beside each other)."""
+    share of fakes in a batch (``"data"``: as in the data set), ``views`` an epoch. Fakes of the manipulations in
+    ``leave_out`` are neither trained on nor validated with, so that they are unseen when they are measured. For clips,
+    ``clip``: how many frames they have, at ``fps`` a second, and ``clips_per_video`` at fixed places wherever they are
+    measured (none: as many as fit beside each other)."""
 
     manifest: str
     size: int = 96
     augment: list[str] = ["flip"]
     fake_share: float | Literal["data"] = 0.5
     views: int | None = None
+    leave_out: list[str] = []
     clip: int | None = None
     fps: float = FPS
     clips_per_video: int | None = None

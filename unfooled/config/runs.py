@@ -13,7 +13,7 @@ import torch
 
 from unfooled import checkpoints
 from unfooled.attacks import Attack
-from unfooled.config.parts import build, build_attack, check_fits, to_test
+from unfooled.config.parts import build, build_attack, check_fits, of_manipulations, to_test
 from unfooled.config.recipe import DataSection, Recipe, dump, load_recipe
 from unfooled.data.leaks import check_files, shared_people
 from unfooled.data.manifest import Manifest
@@ -63,6 +63,7 @@ def evaluate_run(
     distortions: Sequence[str | Distortion] = (),
     data: Path | str | None = None,
     split: str = "test",
+    manipulations: Sequence[str] = (),
     size: int | None = None,
     clip: int | None = None,
     limit: int | None = None,
@@ -87,6 +88,7 @@ def evaluate_run(
             without an attack, and after each of ``attacks``.
         data: a manifest; None: the one of the run's recipe.
         split: ``test``, ``validation``, ``train`` or ``all``.
+        manipulations: only the fakes of these, and the reals; none given: all.
         size: of the faces in pixels; None: the recipe's.
         clip: frames of a clip; None: the recipe's, or frames one by one without a recipe.
         adversarial: a folder of somebody's adversarial images, in place of attacks.
@@ -119,7 +121,7 @@ def evaluate_run(
     manifest = Manifest.read(data)
     # Leaks are looked for everywhere, files only where they are needed: a test machine may hold the test images alone.
     notes = manifest.check(files=False)
-    rows = of_split(manifest, split)
+    rows = of_manipulations(of_split(manifest, split), manipulations, keep=True, option="--manipulation")
     check_files(rows)
     sampling = recipe.data if recipe is not None else DataSection(manifest=str(data))
     if clip is not None:
@@ -133,6 +135,8 @@ def evaluate_run(
         notes += _seen_in_training(Path(recipe.data.manifest), frames.manifest)
     facts: dict[str, Any] = {"split": split, "manifest": Path(data).name, "checkpoint": run.name}
     facts["recipe"] = dump(recipe) if recipe else None
+    if manipulations:
+        facts["manipulations"] = list(manipulations)
     if sampling.clip is not None:
         facts["clips"] = sampling.model_dump(include={"clip", "fps", "clips_per_video"})
     parts = None if out is None else Path(out).with_name(f"{Path(out).name}.parts")
