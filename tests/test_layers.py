@@ -11,7 +11,7 @@ import unfooled
 
 FLOORS = [
     {"errors"},
-    {"files", "memory", "registry", "randomness"},
+    {"files", "memory", "registry", "randomness", "workers"},
     {"codecs"},
     {"threats", "losses", "metrics", "distortions", "results", "journal"},
     {"models", "data"},
@@ -20,7 +20,8 @@ FLOORS = [
     {"evaluation", "calibration"},
     {"reports", "training"},
     {"config"},
-    {"attack_files", "scanning", "export", "gan_training"},
+    {"attack_files", "export", "gan_training"},
+    {"scanning"},
     {"service", "studies", "demo"},
     {"cli"},
 ]

@@ -31,8 +31,8 @@ NOTE = "synthetic test material made by unfooled"
 
 # FFmpeg's numbers for SMPTE 170M, the matrix of BT.601, and for levels 16 to 235.
 _BT601, _LIMITED = 5, 1
-# FFmpeg's fast colour conversion darkens by 1/255; here the loss is to be the codec's alone.
-_EXACT = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+EXACT = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+"""How colours are converted where the loss is to be the codec's alone: FFmpeg's fast way darkens by 1/255."""
 
 
 def quantise(x: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ def add_frame(container: OutputContainer, stream: VideoStream, pixels: Pixels, s
     frame = VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
     if stream.pix_fmt == "yuv420p":
         frame = frame.reformat(
-            format="yuv420p", dst_colorspace=_BT601, dst_color_range=_LIMITED, interpolation=_EXACT, threads=1
+            format="yuv420p", dst_colorspace=_BT601, dst_color_range=_LIMITED, interpolation=EXACT, threads=1
         )
     frame.pts, frame.time_base = stamp, stream.codec_context.time_base
     container.mux(stream.encode(frame))
@@ -189,7 +189,7 @@ def decode_video(data: bytes) -> Pixels:
     with av.open(io.BytesIO(data), "r", format="matroska") as container:
         container.streams.video[0].codec_context.thread_count = 1
         frames = np.stack(
-            [f.to_ndarray(format="rgb24", interpolation=_EXACT, threads=1) for f in container.decode(video=0)]
+            [f.to_ndarray(format="rgb24", interpolation=EXACT, threads=1) for f in container.decode(video=0)]
         )
         width, height = (int(side) for side in container.metadata["SIZE"].split("x"))
     return np.ascontiguousarray(frames[:, :height, :width], dtype=np.uint8)

@@ -48,7 +48,10 @@ class Difference(Metric):
 
 
 class Example(Record):
-    """A face before and after an attack; the pictures are PNG data URIs, the scores lie in [0, 1]."""
+    """A face before and after an attack; the pictures are PNG data URIs, the scores lie in [0, 1].
+
+    Of a clip of ``clip`` frames the pictures show ``shown`` ones, evenly spread, side by side.
+    """
 
     id: str
     label: int
@@ -59,6 +62,8 @@ class Example(Record):
     amplification: FiniteFloat
     score: FiniteFloat
     score_adv: FiniteFloat
+    clip: int | None = None
+    shown: int = 1
 
 
 class Check(Record):
@@ -203,7 +208,8 @@ class Evaluation(Result):
     """All conditions of one detector on one set of samples, with provenance and plain-words warnings.
 
     ``level_means`` holds the mean metrics over the five levels of a distortion by its name (``blur``, behind an attack
-    ``pgd:eps=2/255,steps=10 > blur``), and over every type and level by the name ``all``.
+    ``pgd:eps=2/255,steps=10 > blur``), and over every type and level by the name ``all``. ``distortion`` is what was
+    done to the full frames before the faces of all samples were cut out of them (``data prepare --distortion``).
     """
 
     name: str
@@ -213,6 +219,7 @@ class Evaluation(Result):
     samples: Samples
     conditions: list[ConditionResult]
     level_means: dict[str, dict[str, Metric]] = {}
+    distortion: str | None = None
     unreadable: list[str] = []
     missing: list[str] = []
     checks: list[Check] = []

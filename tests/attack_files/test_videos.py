@@ -23,12 +23,13 @@ from unfooled.attack_files import videos as module
 from unfooled.attack_files.clips import samples, to_input
 from unfooled.attack_files.outcome import VIDEO_STAGES
 from unfooled.attack_files.scene import Crop, Scene
-from unfooled.attack_files.search import Search, mean, scored
+from unfooled.attack_files.search import Pasting, Search, mean, scored
 from unfooled.attack_files.shared import Together, perturbations
-from unfooled.attacks import PGD, Attack, create
+from unfooled.attack_files.spaces import InCrops, InFrames, place_of
+from unfooled.attacks import PGD, Attack, Transfer, create
 from unfooled.codecs import NOTE, encode_video
 from unfooled.data import cropping
-from unfooled.data.alignment import crop
+from unfooled.data.alignment import crop, cutting
 from unfooled.data.cropping import find_tracks
 from unfooled.data.faces import Face
 from unfooled.data.images import Pixels
@@ -156,7 +157,8 @@ def test_only_faces_change_and_sound_and_times_stay(talk: Path, judge: Detector,
 @pytest.mark.parametrize(
     ("name", "options"),
     [("a.mkv", {}), ("a.mp4", {}), ("a.mkv", {"codec": "h264", "crf": 30}), ("a.mkv", {"clip": 4}),
-     ("a.mkv", {"shared": True}), ("a.mp4", {"shared": True, "clip": 4})],
+     ("a.mkv", {"shared": True}), ("a.mp4", {"shared": True, "clip": 4}), ("a.mkv", {"pixels": "crop"}),
+     ("a.mkv", {"pixels": "crop", "clip": 4})],
 )  # fmt: skip
 def test_what_stands_in_the_row_is_what_the_file_does(
     name: str, options: dict[str, Any], talk: Path, judge: Detector, tmp_path: Path
@@ -180,11 +182,17 @@ def test_what_stands_in_the_row_is_what_the_file_does(
     assert row["rule"].endswith("of the largest track, 0")
     assert row["codec"] == ("h264" if name.endswith("mp4") or "codec" in options else "ffv1")
     assert row["clip"] == chosen.clip
-    assert row["logit"]["after"] <= row["logit"]["saved"] < row["logit"]["before"]
+    assert row["logit"]["saved"] < row["logit"]["before"]
+    assert row["logit"]["after"] <= row["logit"]["saved"] + 1e-3 or row["codec"] == "h264"
+    assert row["pixels"] == ("crop" if "shared" in options else options.get("pixels", "frame"))
     assert row["success"] == {stage: row["logit"][stage] <= 0 for stage in VIDEO_STAGES}
     assert row["score"]["saved"] == pytest.approx(torch.sigmoid(torch.tensor(row["logit"]["saved"])).item())
-    assert row["linf_255"]["after"] == pytest.approx(8, abs=1e-2)
-    assert row["l2"]["after"] > row["l2"]["saved"] * 0.5 > 0
+    assert row["linf_255"]["after"] == pytest.approx(8, abs=1e-2 if row["pixels"] == "frame" else 1.01)
+    if row["codec"] == "ffv1":  # the file holds what the search found
+        assert row["linf_255"]["saved"] == row["linf_255"]["after"]
+        assert row["l2"]["saved"] == pytest.approx(row["l2"]["after"])
+        if row["pixels"] == "frame":
+            assert row["logit"]["saved"] == pytest.approx(row["logit"]["after"], abs=2e-2)
     assert row["queries"] > 0
     assert not {str(talk.parent), str(tmp_path)} & set(json.dumps(row).split('"'))
 
@@ -195,7 +203,7 @@ def test_an_attack_that_may_change_nothing_gives_the_frames_back(talk: Path, jud
         row = attack_files(talk, judge, "pgd:eps=0,steps=2", out, videos=chosen).rows[0]
         np.testing.assert_array_equal(frames(out), frames(talk))
         assert row["linf_255"] == {"after": 0, "saved": 0}
-        assert row["logit"]["before"] == row["logit"]["saved"] == pytest.approx(row["logit"]["after"])
+        assert row["logit"]["before"] == row["logit"]["saved"] == pytest.approx(row["logit"]["after"], abs=2e-3)
         assert row["logit"]["h264_23"] != row["logit"]["before"]
 
 
@@ -206,26 +214,27 @@ def test_a_shared_perturbation_is_the_same_in_every_frame(length: int | None, ta
     deltas, queries = perturbations(scene, judge, attack, 1, length, "cpu")
     assert {tuple(delta.shape) for delta in deltas.values()} == {(3, SIDE, SIDE)}
     assert queries % (18 if length is None else 6) == 0 < queries
-    search = Search(scene, judge, attack, 1, length, "cpu", deltas)
-    own = {(c.track, c.place): c.pixels.astype(int) for c in scene.crops()}
-    changes: dict[str, list[np.ndarray]] = {"0": [], "1": []}
-    for track, place, pixels in search.changed():
-        changes[track].append(pixels - own[track, place])
+    space = InCrops(judge, attack, 1, length, "cpu", deltas)
+    windows = list(samples(scene.crops(), scene.counts, length))
+    changes: dict[str, list[Tensor]] = {"0": [], "1": []}
+    for found in space.attacked(windows) if length is None else (f for w in windows for f in space.attacked([w])):
+        clean = torch.from_numpy(found.sample.pixels).permute(0, 3, 1, 2) / 255
+        changes[found.sample.track] += [a - b for a, b in zip(found.frames, clean, strict=True)]
     for change in changes.values():
-        assert len(change) == FRAMES
-        assert all(np.array_equal(change[0], other) for other in change)
-        assert 0 < np.abs(change[0]).max() <= 8
+        assert len(change) >= FRAMES
+        assert all(torch.allclose(change[0], other, atol=1e-6) for other in change)
+        assert 0 < change[0].abs().max() <= 8 / 255 + 1e-6
 
 
 def test_without_sharing_every_frame_has_its_own(talk: Path, tiny_detector: Detector) -> None:
     scene = Scene(talk, find_tracks(talk, LOSSLESS.settings(SIDE)).tracks, SIDE, 1.3)
-    own = {(c.track, c.place): c.pixels.astype(int) for c in scene.crops()}
-    search = Search(scene, tiny_detector, PGD(Linf(8 / 255), steps=3), 1, None, "cpu")
-    free = {(track, place): pixels - own[track, place] for (track, place, pixels) in search.changed()}
-    assert free.keys() == own.keys()
-    assert not np.array_equal(free["0", 0], free["0", 1])
-    deltas, _ = perturbations(scene, tiny_detector, PGD(Linf(8 / 255), steps=3), 1, None, "cpu")
-    worn = Search(scene, tiny_detector, search.attack, 1, None, "cpu", deltas)
+    how: Any = (tiny_detector, PGD(Linf(8 / 255), steps=3), 1, None, "cpu")
+    search = Search(scene, InFrames(*how), None)
+    free = {(crop.track, crop.place): part.astype(int) - crop.part for crop, part in search.changed()}
+    assert free.keys() == {(track, place) for track in "01" for place in range(FRAMES)}
+    assert not np.array_equal(free["0", 0][:30, :30], free["0", 1][:30, :30])
+    deltas, _ = perturbations(scene, *how)
+    worn = Search(scene, InCrops(*how, deltas), None)
     assert len(list(worn.changed())) == 18
     clean = scored(tiny_detector, scene.crops(), scene.counts, None, "cpu")
     for track in "01":
@@ -251,7 +260,8 @@ def test_the_mean_of_a_track_is_the_mean_of_its_frames_and_its_slope_the_mean_sl
      (9, 4, [(0, (0, 4)), (4, (0, 4)), (5, (3, 4))]), (3, 4, [(0, (0, 3))]), (1, 1, [(0, (0, 1))])],
 )  # fmt: skip
 def test_windows_hold_every_frame_once_as_fresh(count: int, length: int | None, expected: list[Any]) -> None:
-    crops = [Crop("0", k, np.full((8, 8, 3), k, np.uint8), np.eye(2, 3)) for k in range(count)]
+    cut = cutting(np.eye(2, 3), 8, (8, 8, 3))
+    crops = [Crop("0", k, np.full((8, 8, 3), k, np.uint8), np.zeros((8, 8, 3), np.uint8), cut) for k in range(count)]
     found = list(samples(crops, {"0": count}, length))
     assert [(sample.start, sample.fresh) for sample in found] == expected
     for sample in found:
@@ -263,14 +273,55 @@ def test_windows_hold_every_frame_once_as_fresh(count: int, length: int | None, 
 
 def test_clips_that_overlap_keep_the_first_perturbation(talk: Path, judge: Detector) -> None:
     scene = Scene(talk, find_tracks(talk, LOSSLESS.settings(SIDE)).tracks, SIDE, 1.3)
-    search = Search(scene, judge, PGD(Linf(8 / 255), steps=2), 1, 4, "cpu")
-    found = {(track, place): pixels for track, place, pixels in search.changed()}
+    search = Search(scene, InFrames(judge, PGD(Linf(8 / 255), steps=2), 1, 4, "cpu"), 4)
+    found = {(crop.track, crop.place): crop.cut(part) for crop, part in search.changed()}
     assert len(found) == 18
     for track in "01":
         x = torch.from_numpy(np.stack([found[track, k] for k in range(FRAMES)])).permute(3, 0, 1, 2).float() / 255
         logits = judge(torch.stack([x[:, s : s + 4] for s in (0, 4, 5)]))
-        # What is judged in memory is what the file will hold, but for the rounding to 8 bits.
-        np.testing.assert_allclose(search.after[track], logits.detach(), atol=0.1)
+        # What is judged in memory is what the file will hold.
+        np.testing.assert_allclose(search.after[track], logits.detach(), atol=0.02)
+
+
+def test_where_faces_overlap_no_value_moves_further_than_the_attack_moved_it(judge: Detector, tmp_path: Path) -> None:
+    clip = moving(squares=2)
+    clip[:, 46:52] = clip[:, 36:42]  # the second face begins right below the first: their crops overlap
+    path = film(tmp_path / "near.mkv", clip, sound=False)
+    tracks = find_tracks(path, LOSSLESS.settings(SIDE)).tracks
+    assert len(tracks) == 2
+    scene = Scene(path, tracks, SIDE, 1.6)
+    space = InFrames(judge, PGD(Linf(8 / 255), steps=3, seed=None), 1, None, "cpu")
+    held = list(Search(scene, space, None).changed())
+    pasting = Pasting(scene, iter(held))
+    shared = 0
+    with decode(path) as film_frames:
+        for frame in film_frames:
+            change = pasting(frame).astype(int) - frame.pixels
+            assert np.abs(change).max() <= 8
+            touched = [np.zeros(frame.pixels.shape[:2], bool) for _ in tracks]
+            for mask, (crop, _) in zip(touched, [h for h in held if h[0].place == frame.index], strict=True):
+                crop.cut.part(mask)[:] = True
+            shared += int((touched[0] & touched[1]).sum())
+    assert shared > 0
+
+
+def test_what_has_the_size_of_a_crop_moves_its_pixels(judge: Detector) -> None:
+    pgd, far = PGD(Linf(0.1)), remote(lambda _: 0.5)
+    assert place_of(pgd, judge, False, "frame") == "frame"
+    assert place_of(Transfer(pgd.threat, pgd, judge), judge, False, "frame") == "frame"
+    assert {place_of(create("universal"), judge, False, "frame"), place_of(pgd, judge, True, "frame"),
+            place_of(pgd, far, False, "frame"), place_of(pgd, judge, False, "crop")} == {"crop"}  # fmt: skip
+
+
+def test_a_transfer_goes_through_the_frame_of_its_surrogate(
+    talk: Path, judge: Detector, tiny_detector: Detector, tmp_path: Path
+) -> None:
+    attack = Transfer(Linf(8 / 255), PGD(Linf(8 / 255), steps=3), judge)
+    row = attack_files(talk, tiny_detector, attack, tmp_path / "a.mkv", size=SIDE, videos=LOSSLESS).rows[0]
+    assert (row["pixels"], row["linf_255"]["saved"]) == ("frame", 8)
+    seen = attack_files(tmp_path / "a.mkv", judge, "pgd:eps=0,steps=1", tmp_path / "b.mkv", size=SIDE, videos=LOSSLESS)
+    own = attack_files(talk, judge, "pgd:eps=8/255,steps=3", tmp_path / "c.mkv", size=SIDE, videos=LOSSLESS)
+    assert seen.rows[0]["logit"]["before"] == pytest.approx(own.rows[0]["logit"]["saved"], abs=0.5)
 
 
 def test_a_clip_detector_is_found_in_its_recipe(talk: Path, tmp_path: Path) -> None:
@@ -420,6 +471,7 @@ def test_wrong_input_is_one_line_and_leaves_no_trace(talk: Path, judge: Detector
         (lambda: VideoOptions(codec="vp9"), "codec must be one of"),  # type: ignore[arg-type]
         (lambda: VideoOptions(tracks="some"), "tracks must be one of"),  # type: ignore[arg-type]
         (lambda: VideoOptions(clip=0), "clip must be >= 1"),
+        (lambda: VideoOptions(pixels="face"), "pixels must be one of frame, crop"),  # type: ignore[arg-type]
     ]  # fmt: skip
     for call, message in cases:
         with pytest.raises((ConfigError, DataError), match=message):

@@ -132,6 +132,24 @@ def test_python_and_command_line_agree(home: Path, run: Run) -> None:
     assert found.logits.tolist() == pytest.approx(logits, abs=1e-4)
 
 
+def test_one_manipulation_is_measured_alone(home: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    only = home / "only.json"
+    assert run("evaluate", home / "run", "--manipulation", "FaceSwap", "--no-checks", "--out", only) == 0
+    assert set(Evaluation.read(only).samples.manipulation) == {"Real", "FaceSwap"}
+    assert run("evaluate", home / "run", "--manipulation", "faceswap", "--out", only) == 2
+    assert "--manipulation must be of" in capsys.readouterr().err
+
+
+def test_merged_sets_are_one_manifest(home: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    other, both = home / "other.parquet", home / "both.parquet"
+    assert run("data", "index", "ffpp", home / "set", "--dataset", "other", "--out", other) == 0
+    assert run("data", "merge", home / "set/manifest.parquet", other, "--out", both) == 0
+    assert len(Manifest.read(both)) == 2 * len(Manifest.read(other))
+    capsys.readouterr()
+    assert run("data", "merge", other, other, "--out", both) == 2
+    assert "ids occur in two manifests" in capsys.readouterr().err
+
+
 def test_transfer_from_a_surrogate_run(home: Path, run: Run) -> None:
     attack = f"transfer:surrogate={home / 'run'},eps=8/255,steps=2"
     assert (

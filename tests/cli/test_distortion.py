@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 
 from unfooled import checkpoints, models
+from unfooled.data.manifest import Manifest
 from unfooled.results import Evaluation
 
 Run = Callable[..., int]
@@ -70,3 +72,28 @@ def test_they_are_listed(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "distortions" in shown
     assert "pixelation" in shown
+
+
+def test_prepare_distorts_full_frames_and_evaluate_says_so(
+    home: Path, run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    source = home / "set/manifest.parquet"
+    asked = ("data", "prepare", source, "--out", tmp_path / "faces", "--workers", 0, "--limit", 2)
+    assert run(*asked, "--distortion", "blur") == 2
+    assert "blur needs a level from 1 to 5 or kernel" in " ".join(capsys.readouterr().err.split())
+    assert run(*asked, "--distortion", "blur:level=3") == 0
+    made = Manifest.read(tmp_path / "faces")
+    assert set(made.table["distortion"].to_pylist()) == {"blur:level=3"}
+    table = Manifest.read(source).table
+    told = pa.array(["blur:level=3"] * len(table), pa.string())
+    Manifest(table.append_column("distortion", told), home / "set").write(home / "set/blurred.parquet")
+    capsys.readouterr()
+    found = evaluated(home, run, "--data", home / "set/blurred.parquet", "--distortion", "contrast:level=1")
+    assert found.distortion == "blur:level=3"
+    assert [c.applied_to for c in found.conditions] == [None, "crops"]
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "distorted: crops" in shown
+    assert "all faces: blur:level=3, full frames before cropping" in shown
+    plain = evaluated(home, run)
+    assert plain.distortion is None
+    assert found.provenance["data_digest"] != plain.provenance["data_digest"]

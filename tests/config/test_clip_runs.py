@@ -205,6 +205,8 @@ def test_a_run_is_evaluated_on_clips(path: Path, run: Path, manifest: Path, tmp_
         assert len(condition.logits) == len(result.samples.id)
     assert pgd.distance_max == pytest.approx(4 / 255, abs=1e-6)
     assert universal.metrics["robust/fakes_only/frame_auc"].value is not None
+    assert {(e.clip, e.shown) for c in (pgd, universal) for e in c.examples} == {(4, 4)}
+    assert sorted(e.label for e in pgd.examples)[:1] == [0]
     assert {"frame/auc", "video/auc"} <= clean.metrics.keys()
     one = evaluate_run(run, checks=False, batch_size=64)
     np.testing.assert_allclose(one.conditions[0].logits, clean.logits, atol=1e-5)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from unfooled.evaluation.examples import NOTE, Gallery, picture
+from unfooled.evaluation.examples import NOTE, STRIP, Gallery, picture, some_frames
 from unfooled.results import Samples
 
 
@@ -50,12 +50,12 @@ def test_the_same_faces_are_shown_for_every_detector_in_any_order_of_batches() -
     assert other.best(range(n)) != gallery.best(range(n))
 
 
-def test_clips_and_other_collections_are_passed_over() -> None:
+def test_other_collections_are_passed_over() -> None:
     samples = Samples(id=["a"], label=[1], video=["v"], identity=[""], manipulation=["m"], collection=["celebrities"])
     gallery = Gallery(samples, ("london",))
     z = torch.zeros(1)
     gallery.see([0], torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4), z, z)
-    gallery.see([0], torch.rand(1, 3, 2, 4, 4), torch.rand(1, 3, 2, 4, 4), z, z)
+    gallery.see([0], torch.rand(1, 3, 2, 4, 4), torch.rand(1, 3, 2, 4, 4), z, z, 2)
     assert gallery.examples() == []
 
 
@@ -66,3 +66,30 @@ def test_an_attack_that_changes_nothing_gives_a_grey_difference() -> None:
     gallery.see([0], x, x, torch.ones(1), torch.ones(1))
     (example,) = gallery.examples()
     assert set(np.asarray(decode(example.difference)).ravel().tolist()) == {128}
+
+
+def test_a_clip_is_a_strip_of_frames_spread_over_it() -> None:
+    samples = Samples(id=["a"], label=[0], video=["v"], identity=[""], manipulation=["Real"], collection=["london"])
+    grey = torch.arange(25).div(50)[None, None, :, None, None].expand(1, 3, 25, 8, 6).contiguous()
+    moved = grey.clone()
+    moved[:, :, 12] += 2 / 255
+    shown = some_frames(grey)
+    assert shown.shape[2] == STRIP
+    gallery = Gallery(samples, ("london",))
+    gallery.see([0], shown, some_frames(moved), torch.ones(1), torch.zeros(1), 25)
+    (example,) = gallery.examples()
+    assert (example.clip, example.shown) == (25, STRIP)
+    strip = np.asarray(decode(example.x))
+    assert strip.shape == (8, STRIP * 8 - 2, 3)  # 6 pixels a frame, 2 between
+    levels = [round(255 * k / 50) for k in (2, 7, 12, 17, 22)]
+    assert [int(strip[0, 8 * k, 0]) for k in range(STRIP)] == levels
+    assert strip[0, 6, 0] == 255
+    change = np.asarray(decode(example.difference))
+    assert [int(change[0, 8 * k, 0]) for k in range(STRIP)] == [128, 128, 255, 128, 128]
+    assert set(change[:, 6:8].ravel().tolist()) == {255}
+
+
+def test_a_short_clip_is_shown_whole_and_a_large_one_small() -> None:
+    assert some_frames(torch.rand(2, 3, 4, 5, 5)).shape == (2, 3, 4, 5, 5)
+    assert some_frames(torch.rand(2, 3, 5, 5)).shape == (2, 3, 5, 5)
+    assert decode(picture(torch.rand(3, 4, 112, 112))).size == (4 * 66 - 2, 64)

@@ -90,3 +90,11 @@ def test_single_levels_have_a_panel_but_no_mean(make: Callable[..., Evaluation])
 
 def test_the_page_is_the_same_again(runs: list[Evaluation]) -> None:
     assert render(runs) == render(runs)
+
+
+def test_faces_of_distorted_frames_are_called_so(make: Callable[..., Evaluation]) -> None:
+    runs = [make(name).model_copy(update={"distortion": "blur:level=3"}) for name in ("standard", "at")]
+    assert "The full frames were distorted (blur:level=3) before the faces were cut out" in render(runs)
+    page = render([runs[0], make("at")])
+    assert "were distorted (" not in page
+    assert "before the faces were cut out of them differs (standard: blur:level=3, at: nothing)" in page

@@ -197,3 +197,18 @@ def test_the_report_loads_without_torch() -> None:
         "import sys, unfooled.reports; sys.exit(any(m in sys.modules for m in ('torch', 'cv2', 'pandas', 'pyarrow')))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_clips_are_shown_as_strips_of_frames(make: Callable[..., Evaluation]) -> None:
+    clips = make("at", full=True).model_copy(deep=True)
+    face = clips.conditions[1].examples[0]
+    clips.conditions[1].examples = [face.model_copy(update={"clip": 25, "shown": 5})]
+    page = render([clips])
+    assert page.count('<div class="strips">') == 1
+    assert 'class="triple"' not in page
+    assert f"5 of 25 frames of the {'fake' if face.label else 'real'} clip before the attack" in page
+    assert "above as they are" in page
+    assert "Left, the face as it is" not in page
+    both = render([clips, make("standard", full=True)])
+    assert "Left, the face as it is; in the middle" in both
+    assert "above as they are" in both

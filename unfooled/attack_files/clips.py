@@ -25,14 +25,19 @@ class Sample:
     Args:
         track: name of its track.
         start: place of its first frame in the track.
-        pixels: (T, S, S, 3) RGB; T = 1 for a single crop.
+        crops: of its T frames; T = 1 for a single crop.
         fresh: (first, stop) of its frames that no earlier sample of the track holds.
     """
 
     track: str
     start: int
-    pixels: Pixels
+    crops: tuple[Crop, ...]
     fresh: tuple[int, int]
+
+    @property
+    def pixels(self) -> Pixels:
+        """(T, S, S, 3) RGB."""
+        return np.stack([crop.pixels for crop in self.crops])
 
 
 def samples(crops: Iterable[Crop], counts: Mapping[str, int], length: int | None) -> Iterator[Sample]:
@@ -47,16 +52,16 @@ def samples(crops: Iterable[Crop], counts: Mapping[str, int], length: int | None
         length: of a window; None: single crops.
     """
     size = 1 if length is None else length
-    held: dict[str, deque[Pixels]] = {track: deque(maxlen=size) for track in counts}
+    held: dict[str, deque[Crop]] = {track: deque(maxlen=size) for track in counts}
     for crop in crops:
-        held[crop.track].append(crop.pixels)
+        held[crop.track].append(crop)
         seen = crop.place + 1
         if seen % size == 0 or seen == counts[crop.track]:
             window = list(held[crop.track])
             start = seen - len(window)
             first = (seen - 1) // size * size - start
             window += window[-1:] * (size - len(window))
-            yield Sample(crop.track, start, np.stack(window), (first, seen - start))
+            yield Sample(crop.track, start, tuple(window), (first, seen - start))
 
 
 def batches(shown: Iterable[Sample], length: int | None) -> Iterator[list[Sample]]:

@@ -92,7 +92,7 @@ def read_input(item: Input, size: int | None, smallest: int) -> Pixels:
         UnfitError: unreadable, too large to be decoded (told from its header) or too small.
     """
     try:
-        width, height = _extent(item.path)
+        width, height = extent(item.path)
     except OSError as error:
         empty = "is empty (0 bytes)" if item.path.is_file() and not item.path.stat().st_size else None
         reason = empty or error.strerror or "does not decode as an image (unknown format)"
@@ -112,7 +112,7 @@ def read_input(item: Input, size: int | None, smallest: int) -> Pixels:
     return pixels
 
 
-def _extent(path: Path) -> tuple[int, int]:
+def extent(path: Path) -> tuple[int, int]:
     """Width and height from the header; nothing is decoded.
 
     Raises:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unfooled.data.alignment import Affine, crop, placement
+from unfooled.data.alignment import Cut, cutting, placement
 from unfooled.data.cropping import largest
 from unfooled.data.faces import Face
 from unfooled.data.images import Pixels
@@ -23,13 +23,15 @@ class Crop:
         track: name of its track.
         place: of the frame in the track, from 0.
         pixels: (S, S, 3) RGB.
-        affine: (2, 3) from frame to crop, so that a change can be put back.
+        part: (h, w, 3) RGB, what of the frame it is made of.
+        cut: how it is made, so that a change can be put back.
     """
 
     track: str
     place: int
     pixels: Pixels
-    affine: Affine
+    part: Pixels
+    cut: Cut
 
 
 class Scene:
@@ -57,10 +59,12 @@ class Scene:
 
     def of(self, frame: Frame) -> list[Crop]:
         """The crops of one frame, which may come from a copy of the file: the placements are those of the file."""
-        return [
-            Crop(name, place, crop(frame.pixels, face, self.size, self.margin), placement(face, self.size, self.margin))
-            for name, place, face in self._wanted.get(frame.index, ())
-        ]
+        crops = []
+        for name, place, face in self._wanted.get(frame.index, ()):
+            cut = cutting(placement(face, self.size, self.margin), self.size, frame.pixels.shape)
+            part = cut.part(frame.pixels).copy()
+            crops.append(Crop(name, place, cut(part), part, cut))
+        return crops
 
     def crops(self, path: Path | None = None) -> Iterator[Crop]:
         """All crops, frame by frame and within a frame track by track.

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from unfooled.attack_files.clips import Sample, batches, frames_of, samples, to_input
+from unfooled.attack_files.clips import batches, samples, to_input
 from unfooled.attack_files.scene import Crop, Scene
-from unfooled.attack_files.shared import wear
-from unfooled.attacks import Attack
-from unfooled.codecs import to_pixels, to_tensor
-from unfooled.data.alignment import paste
+from unfooled.attack_files.spaces import Attacked, Space, ask, change_of
 from unfooled.data.images import Pixels
 from unfooled.data.video import Frame
-from unfooled.errors import DataError
 from unfooled.models.detector import Detector
 
 Logits = dict[str, list[float]]
@@ -26,12 +23,12 @@ Logits = dict[str, list[float]]
 
 @dataclass
 class Distance:
-    """How far crops were moved.
+    """How far the parts of frames that hold a face were moved.
 
     Attributes:
         linf: largest change of a value, in units of [0, 1].
-        l2: sum over the crops of the Euclidean length of their change.
-        count: crops.
+        l2: sum over the parts of the Euclidean length of their change.
+        count: parts.
     """
 
     linf: float = 0.0
@@ -39,7 +36,7 @@ class Distance:
     count: int = 0
 
     def see(self, change: Tensor) -> None:
-        """Add the change (3, S, S) of one crop."""
+        """Add the change (3, h, w) of one part."""
         self.linf = max(self.linf, change.abs().max().item())
         self.l2 += torch.linalg.vector_norm(change.double()).item()
         self.count += 1
@@ -47,20 +44,6 @@ class Distance:
     def row(self) -> tuple[float, float]:
         """Linf in 1/255 and the mean L2, as rows hold them."""
         return round(255 * self.linf, 3), round(self.l2 / max(1, self.count), 5)
-
-
-def ask(detector: Detector, x: Tensor) -> list[float]:
-    """The logits of a batch.
-
-    Raises:
-        DataError: one of them is NaN.
-    """
-    with torch.no_grad():
-        logits = detector(x)
-    if logits.isnan().any():
-        raise DataError("the detector answered NaN; its weights are broken")
-    # JSON knows no infinity.
-    return [max(min(logit, 1e30), -1e30) for logit in logits.tolist()]
 
 
 def scored(
@@ -75,98 +58,83 @@ def scored(
     return found
 
 
-@dataclass
 class Search:
     """An attack on all faces of a scene, in the order of its frames.
 
     Args:
         scene: the video and its faces.
-        detector: in evaluation mode on ``device``.
-        attack: what searches.
-        label: of the file, 0 real, 1 fake.
+        space: which pixels the attack moves, and how.
         length: frames of a clip; None: single crops.
-        device: of the detector.
-        deltas: (3, S, S) of each track, worn by all of its frames; None: every sample is searched for itself.
 
     Attributes:
         after: logits of the attacked crops or clips in memory.
-        distance: from the crops of the file to these.
+        distance: from the parts of the frames that hold a face to these after the attack.
         queries: forward passes of a sample that the search took.
     """
 
-    scene: Scene
-    detector: Detector
-    attack: Attack
-    label: int
-    length: int | None
-    device: str
-    deltas: Mapping[str, Tensor] | None = None
-    after: Logits = field(init=False)
-    distance: Distance = field(default_factory=Distance)
-    queries: int = 0
+    def __init__(self, scene: Scene, space: Space, length: int | None) -> None:
+        self.scene, self.space, self.length = scene, space, length
+        self.after: Logits = {track: [] for track in scene.counts}
+        self.distance = Distance()
+        self.queries = 0
+        self._before: dict[str, list[Tensor]] = {}
 
-    def __post_init__(self) -> None:
-        self.after = {track: [] for track in self.scene.counts}
-        self._before: dict[str, Tensor] = {}
-
-    def changed(self) -> Generator[tuple[str, int, Pixels], None, None]:
-        """(track, place, pixels) of every crop after the attack; goes through the file once, a batch ahead."""
+    def changed(self) -> Generator[tuple[Crop, Pixels], None, None]:
+        """Every crop, and the part of its frame after the attack; goes through the file once, a batch ahead."""
         for group in batches(samples(self.scene.crops(), self.scene.counts, self.length), self.length):
-            x = to_input((sample.pixels for sample in group), self.length, self.device)
-            if self.deltas is None:
-                found = self.attack(self.detector, x, torch.full((len(x),), self.label, device=x.device))
-                x_adv, logits = found.x, found.logits.tolist()
-                self.queries += int(found.queries.sum().item())
-            else:
-                x_adv = torch.cat([wear(x[k : k + 1], self.deltas[s.track]) for k, s in enumerate(group)])
-                logits = ask(self.detector, x_adv)
-            for k, sample in enumerate(group):
-                clean, attacked = frames_of(x[k]), self._joined(sample, frames_of(x_adv[k]))
+            for found in self.space.attacked(group):
+                self.queries += found.queries
+                sample, frames = found.sample, self._joined(found)
                 # A clip that shares frames with the one before is not what the attack has judged.
-                joined = sample.fresh != (0, len(attacked))
-                shown = attacked.transpose(0, 1)[None]
-                self.after[sample.track].append(ask(self.detector, shown)[0] if joined else logits[k])
+                joined = sample.fresh != (0, len(frames))
+                self.after[sample.track].append(self.space.logit(sample, frames) if joined else found.logit)
                 for place in range(*sample.fresh):
-                    self.distance.see(attacked[place] - clean[place])
-                    yield sample.track, sample.start + place, to_pixels(attacked[place])
+                    crop = sample.crops[place]
+                    part = self.space.part(crop, frames[place])
+                    self.distance.see(change_of(part, crop))
+                    yield crop, part
 
-    def _joined(self, sample: Sample, frames: Tensor) -> Tensor:
+    def _joined(self, found: Attacked) -> list[Tensor]:
         """The frames of a sample as the file will hold them: what an earlier one has perturbed stays so."""
-        first, stop = sample.fresh
-        earlier = self._before.get(sample.track, frames)
-        held = [frames[stop - 1 : stop]] * (len(frames) - stop)
-        whole = torch.cat([earlier[len(earlier) - first :], frames[first:stop], *held])
+        (first, stop), track = found.sample.fresh, found.sample.track
+        earlier = self._before.get(track, found.frames)
+        held = [found.frames[stop - 1]] * (len(found.frames) - stop)
+        whole = [*earlier[len(earlier) - first :], *found.frames[first:stop], *held]
         if self.length is not None:
-            self._before[sample.track] = whole
+            self._before[track] = whole
         return whole
 
 
 class Pasting:
     """A frame of the file to the frame with its attacked faces; frames come in order.
 
+    Where parts overlap, the larger change of a value counts, so that no value moves further than an attack moved it.
+
     Args:
         scene: the video and its faces.
-        changed: their crops after the attack, from ``Search.changed``; a few are held until their frame comes.
+        changed: their parts after the attack, from ``Search.changed``; a few are held until their frame comes.
     """
 
-    def __init__(self, scene: Scene, changed: Iterator[tuple[str, int, Pixels]]) -> None:
+    def __init__(self, scene: Scene, changed: Iterator[tuple[Crop, Pixels]]) -> None:
         self._scene, self._changed = scene, changed
         self._ready: dict[tuple[str, int], Pixels] = {}
 
     def __call__(self, frame: Frame) -> Pixels:
-        pixels = frame.pixels
-        for crop in self._scene.of(frame):
-            while (crop.track, crop.place) not in self._ready:
-                track, place, found = next(self._changed)
-                self._ready[track, place] = found
-            pixels = paste(pixels, self._ready.pop((crop.track, crop.place)), crop.pixels, crop.affine)
+        pixels = frame.pixels.copy()
+        for own in self._scene.of(frame):
+            while (own.track, own.place) not in self._ready:
+                crop, found = next(self._changed)
+                self._ready[crop.track, crop.place] = found
+            after, here = self._ready.pop((own.track, own.place)), own.cut.part(pixels)
+            change, there = (p.astype(np.int16) - own.part for p in (after, here))
+            here[:] = np.where(np.abs(change) > np.abs(there), after, here)
         return pixels
 
 
 def compared(scene: Scene, copy_crops: Iterator[Crop], distance: Distance) -> Iterator[Crop]:
-    """The crops of a copy of the scene's file; ``distance`` learns how far each is from the file's own."""
+    """The crops of a copy of the scene's file; ``distance`` learns how far their frames are from the file's own."""
     for own, there in zip(scene.crops(), copy_crops, strict=True):
-        distance.see(to_tensor(there.pixels) - to_tensor(own.pixels))
+        distance.see(change_of(there.part, own))
         yield there
 
 

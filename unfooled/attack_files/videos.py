@@ -15,6 +15,7 @@ from unfooled.attack_files.outcome import VIDEO_STAGES
 from unfooled.attack_files.scene import Scene
 from unfooled.attack_files.search import Distance, Logits, Pasting, Search, compared, mean, scored
 from unfooled.attack_files.shared import check_shared, perturbations
+from unfooled.attack_files.spaces import InCrops, InFrames, Place, place_of
 from unfooled.attacks import Attack
 from unfooled.codecs import VideoCodec
 from unfooled.data.cropping import Settings, find_tracks
@@ -48,6 +49,9 @@ class VideoOptions:
         clip: frames of a clip; None: the recipe's, or frames one by one without a recipe.
         margin: side of a crop over the height of the face.
         every: the face detector looks at every so manieth frame; between, a face is followed on a line.
+        pixels: which ones the attack moves and its threat limits: those of the ``frame``, through the crop, or those of
+            the ``crop``, whose change is put back after and loses much on the way. See ``spaces.place_of`` for attacks
+            that move those of the crop in any case.
 
     Raises:
         ConfigError: a value is not among the allowed ones.
@@ -61,9 +65,11 @@ class VideoOptions:
     clip: int | None = None
     margin: float = 1.3
     every: int = 3
+    pixels: Place = "frame"
 
     def __post_init__(self) -> None:
-        for name, allowed in (("codec", get_args(VideoCodec)), ("tracks", get_args(Tracks))):
+        named = (("codec", get_args(VideoCodec)), ("tracks", get_args(Tracks)), ("pixels", get_args(Place)))
+        for name, allowed in named:
             value = getattr(self, name)
             if value not in allowed and not (name == "codec" and value is None):
                 raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
@@ -108,6 +114,11 @@ class Work:
     crop: int
     clip: int | None
     device: str
+
+    @property
+    def place(self) -> Place:
+        """Which pixels the attack moves."""
+        return place_of(self.attack, self.detector, self.options.shared, self.options.pixels)
 
     def check_videos(self) -> None:
         """Refuse what can not be done with any video, before the work.
@@ -157,7 +168,7 @@ def attack_video(
     row: dict[str, Any] = {
         "status": "ok", "label": "fake" if y == FAKE else "real", "width": about.width, "height": about.height,
         "fps": round(about.fps, 3), "frames": found.decoded, "crops": sum(scene.counts.values()), "crop": work.crop,
-        "clip": length, "shared": work.options.shared, "codec": work.codec,
+        "clip": length, "shared": work.options.shared, "pixels": work.place, "codec": work.codec,
         "rule": f"mean of {'frame' if length is None else 'clip'} logits of the largest track, {scene.main}",
         "tracks": [{"track": name, "frames": count} for name, count in scene.counts.items()],
         "right_before": (before > threshold) == (y == FAKE), "score": {}, "logit": {},
@@ -209,9 +220,13 @@ def _write(
     scene: Scene, target: Path, work: Work, y: int, frames: int, progress: Callable[[int, int], None] | None
 ) -> Search:
     """Write the attacked video; what the search tells."""
-    search = Search(scene, work.detector, work.attack, y, work.clip, work.device)
+    how = (work.detector, work.attack, y, work.clip, work.device)
     if work.options.shared:
-        search.deltas, search.queries = perturbations(scene, work.detector, work.attack, y, work.clip, work.device)
+        deltas, queries = perturbations(scene, *how)
+        search = Search(scene, InCrops(*how, deltas), work.clip)
+        search.queries = queries
+    else:
+        search = Search(scene, (InFrames if work.place == "frame" else InCrops)(*how), work.clip)
     with closing(search.changed()) as changed:
         pasting = Pasting(scene, changed)
 

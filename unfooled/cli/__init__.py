@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from unfooled import __version__
-from unfooled.cli import attack, data, demo, evaluate, show, train
+from unfooled.cli import attack, calibrate, data, demo, evaluate, scan, serve, show, train
 from unfooled.errors import UnfooledError
 
 app = typer.Typer(
@@ -25,13 +25,16 @@ app.add_typer(data.app, name="data")
 app.command("train")(train.train)
 app.command("evaluate")(evaluate.evaluate)
 app.command("attack")(attack.attack)
+app.command("calibrate")(calibrate.calibrate)
+app.command("scan")(scan.scan)
+app.command("serve")(serve.serve)
 app.command("report")(show.report)
 app.command("list")(show.list_parts)
 
 
 INTERRUPTED = (
-    "interrupted; demo, evaluate and attack go on with the same command, a training from its last whole epoch with "
-    "--resume, other commands start again"
+    "interrupted; demo, evaluate, attack and a scan of several files go on with the same command, a training from its "
+    "last whole epoch with --resume, other commands start again"
 )
 
 

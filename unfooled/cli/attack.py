@@ -82,6 +82,12 @@ def attack(
     shared: Annotated[
         bool, typer.Option("--shared", help="One perturbation for all frames of a face, in place of one for each.")
     ] = False,
+    pixels: Annotated[
+        str | None,
+        typer.Option(
+            help="Of videos, what moves: pixels of the frame (default), or of the crop, which loses in saving."
+        ),
+    ] = None,
     clip: Annotated[
         int | None, typer.Option(min=1, help="Frames of a clip. Default: the recipe's, or frames one by one.")
     ] = None,
@@ -117,6 +123,7 @@ def attack(
     from unfooled.attack_files import VideoOptions, attack_files
 
     given: dict[str, Any] = {"codec": codec, "crf": crf, "face_detector": face_detector, "tracks": tracks, "clip": clip}
+    given |= {"pixels": pixels}
     videos = VideoOptions(shared=shared, **{name: value for name, value in given.items() if value is not None})
     with bar("attacking") as update:
         result = attack_files(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.markup import escape
@@ -13,6 +13,7 @@ from rich.table import Table
 from unfooled.cli.progress import bar, console, say
 
 if TYPE_CHECKING:
+    from unfooled.data.cropping import Boxes
     from unfooled.data.manifest import Manifest
 
 SHOWN = 5
@@ -47,6 +48,10 @@ def forge(
         float, typer.Option(min=0.0, max=1.0, help="0 leaves the picture as it is, 1 is the full forgery.")
     ] = 1.0,
     size: Annotated[int, typer.Option(min=32, help="Height and width of the written faces, in pixels.")] = 96,
+    margin: Annotated[
+        float | None,
+        typer.Option(help="Photographs: turn and frame faces as `prepare --margin` does. Default: a close square."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 0,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes; default: one a core.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a folder that is not empty.")] = False,
@@ -57,6 +62,7 @@ def forge(
     unfooled data forge portraits --out sets/portraits --people 60 --frames 32
     unfooled data forge photos --out sets/faces
     unfooled data forge photos --out sets/clips --frames 16
+    unfooled data forge photos --out sets/like-videos --margin 1.3
     unfooled data forge photos --out sets/swaps --manipulation FaceSwap --per-image 3
     ```
     """
@@ -65,7 +71,7 @@ def forge(
     with bar("forging") as update:
         summary = run(
             source, out, people=people, frames=frames, flicker=flicker, manipulations=manipulation, per_image=per_image,
-            strength=strength, size=size, seed=seed, workers=workers, force=force, progress=update,
+            strength=strength, size=size, margin=margin, seed=seed, workers=workers, force=force, progress=update,
         )  # fmt: skip
     console.print(str(summary))
     console.print(f"next: unfooled data index ffpp {out} --out {out / 'manifest.parquet'}")
@@ -158,6 +164,16 @@ def prepare(
     ] = None,
     shortest: Annotated[int, typer.Option(min=1, help="Pass over faces that are there for fewer frames.")] = 5,
     largest: Annotated[bool, typer.Option("--largest", help="Only the track that covers most, not every one.")] = False,
+    distortion: Annotated[
+        str | None,
+        typer.Option(
+            help="Distort the full frames before faces are looked for, as DeeperForensics-1.0 does: blur:level=3, "
+            "h264:crf=35; see `unfooled list`."
+        ),
+    ] = None,
+    boxes: Annotated[
+        str, typer.Option(help="With --distortion: look for faces in the distorted frames (as published) or original.")
+    ] = "distorted",
     split: Annotated[str | None, typer.Option(help="Only this split: train, validation or test.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many files.")] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes; default: one a core.")] = None,
@@ -170,11 +186,13 @@ def prepare(
     ```
     unfooled data prepare ffpp.parquet --out tracks --detector yunet
     unfooled data prepare ffpp.parquet --out faces32 --frames 32 --largest --size 299
+    unfooled data prepare ffpp.parquet --out tracks-blur3 --split test --distortion blur:level=3
     ```
     """
     from unfooled.data.cropping import Settings
     from unfooled.data.manifest import Manifest
     from unfooled.data.prepare import prepare as run
+    from unfooled.distortions import parse
     from unfooled.errors import DataError
 
     table = Manifest.read(manifest)
@@ -182,7 +200,10 @@ def prepare(
     table = table if limit is None else table.take(range(min(limit, len(table))))
     if not len(table):
         raise DataError(f"{manifest} has no rows of split {split!r}; see `unfooled data check {manifest}`")
-    settings = Settings(size, margin, detector, every, frames, shortest, largest)
+    settings = Settings(
+        size, margin, detector, every, frames, shortest, largest,
+        None if distortion is None else parse(distortion), cast("Boxes", boxes),
+    )  # fmt: skip
     with bar("preparing") as update:
         done = run(table, out, settings, workers=workers, progress=update)
     for reason in done.reasons[:SHOWN]:
@@ -193,6 +214,29 @@ def prepare(
     rate = f", {done.decoded / done.seconds:.0f} frames/s" if done.decoded else ""
     console.print(f"{counts}: {done.tracks} tracks, {done.crops} crops{rate}")
     console.print(f"{len(done.manifest)} rows -> {escape(str(done.path))}", soft_wrap=True)
+
+
+@app.command()
+def merge(
+    manifests: Annotated[list[Path], typer.Argument(help="Two manifests or more.")],
+    out: Annotated[Path, typer.Option(help="The manifest to write (Parquet).")],
+) -> None:
+    """Join manifests into one, to train or measure on several sets at once; splits stay as they are.
+
+    ```
+    unfooled data merge sets/photos/manifest.parquet sets/portraits/manifest.parquet --out sets/both.parquet
+    ```
+    """
+    from unfooled.data.manifest import Manifest
+    from unfooled.data.manifest import merge as join
+
+    joined = join([Manifest.read(path) for path in manifests])
+    warnings = joined.check(files=False)
+    joined.write(out)
+    _show(joined)
+    for warning in warnings:
+        console.print(f"[bold]warning:[/bold] {escape(warning)}")
+    console.print(f"{len(joined)} rows -> {escape(str(out))}", soft_wrap=True)
 
 
 @app.command()

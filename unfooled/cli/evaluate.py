@@ -37,6 +37,9 @@ def evaluate(
         ),
     ] = None,
     split: Annotated[str, typer.Option(help="test, validation, train, or all (also rows without a split).")] = "test",
+    manipulation: Annotated[
+        list[str] | None, typer.Option(help="Only fakes of this one, and the reals; repeat for several. Default: all.")
+    ] = None,
     scores: Annotated[
         Path | None,
         typer.Option(help="CSV of somebody's scores: id or path, logit or score, optional logit_adv or score_adv."),
@@ -82,6 +85,7 @@ def evaluate(
         given = {
             "RUN": run, "--attack": attack, "--over-eps": over_eps, "--distortion": distortion,
             "--adversarial": adversarial, "--limit": limit, "--size": size, "--clip": clip, "--saved": saved,
+            "--manipulation": manipulation,
         }  # fmt: skip
         if foreign := [option for option, value in given.items() if value]:
             raise ConfigError(f"--scores brings its own answers; leave out {', '.join(foreign)}")
@@ -97,6 +101,7 @@ def evaluate(
         check_target(out)
         old = " (replaced)" if out.exists() else ""
         chosen |= {"batch_size": batch_size, "device": device, "data": data, "split": split, "name": name}
+        chosen |= {"manipulations": manipulation or []}
         chosen |= {"size": size, "clip": clip, "limit": limit, "adversarial": adversarial, "checks": checks, "out": out}
         chosen |= {"saved": _qualities(saved), "distortions": distortion or []}
         result = _of_run(run, over_eps, attack or [], chosen)
@@ -146,7 +151,10 @@ def _qualities(text: str | None) -> list[int]:
 
 
 def _show(result: Evaluation) -> None:
-    table = Table(title=escape(result.name), caption="mean: over the five levels" if result.level_means else None)
+    notes = ["mean: over the five levels"] if result.level_means else []
+    notes += [f"distorted: {where}" for where in {c.applied_to: None for c in result.conditions if c.applied_to}]
+    notes += [f"all faces: {result.distortion}, full frames before cropping"] if result.distortion else []
+    table = Table(title=escape(result.name), caption=escape("; ".join(notes)) or None)
     table.add_column("condition", overflow="fold")
     for title in ("AUC", "video AUC", "fakes only", "flipped"):
         table.add_column(title, justify="right", no_wrap=True)

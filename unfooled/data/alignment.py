@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -55,17 +57,65 @@ def crop(pixels: Pixels, face: Face, size: int = 224, margin: float = 1.3) -> Pi
 
     Otherwise as ``placement``; a crop that shrinks the face averages what falls together.
     """
-    affine = placement(face, size, margin)
-    (left, top, right, bottom), shrink = _region(affine, size, pixels.shape), _shrink(affine)
-    part, inner = pixels[top:bottom, left:right], affine @ _lift(1, (left, top))
-    if shrink > 1:
-        # Bilinear sampling looks at four pixels; the rest of a large face would be passed over.
-        height, width = (max(1, round(n / shrink)) for n in part.shape[:2])
-        factors = part.shape[1] / width, part.shape[0] / height
-        part = np.asarray(cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-        inner = inner @ _lift(factors, ((factors[0] - 1) / 2, (factors[1] - 1) / 2))
-    warped = cv2.warpAffine(part, inner[:2], (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(warped, np.uint8)
+    cut = cutting(placement(face, size, margin), size, pixels.shape)
+    return cut(cut.part(pixels))
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """How a crop is made: a part of the frame, averaged to a smaller one where the face shrinks, is turned and scaled.
+
+    Args:
+        region: (left, top, right, bottom) of the part in pixels of the frame.
+        small: (width, height) of the part after averaging; its own where nothing is averaged.
+        affine: (2, 3) from pixels of the averaged part to those of the crop.
+        whole: (2, 3) from pixels of the part as it is.
+        size: of the crop.
+    """
+
+    region: tuple[int, int, int, int]
+    small: tuple[int, int]
+    affine: Affine
+    whole: Affine
+    size: int
+
+    def part(self, pixels: Pixels) -> Pixels:
+        """The part (h, w, 3) of a frame (H, W, 3), not copied."""
+        left, top, right, bottom = self.region
+        return pixels[top:bottom, left:right]
+
+    def __call__(self, part: Pixels) -> Pixels:
+        """The (size, size, 3) crop of a part."""
+        if self.small != (part.shape[1], part.shape[0]):
+            part = np.asarray(cv2.resize(part, self.small, interpolation=cv2.INTER_AREA), np.uint8)
+        size, edge = (self.size, self.size), cv2.BORDER_REPLICATE
+        return np.asarray(cv2.warpAffine(part, self.affine, size, flags=cv2.INTER_LINEAR, borderMode=edge), np.uint8)
+
+    def places(self) -> NDArray[np.float64]:
+        """(size, size, 2) where in the averaged part each pixel of the crop is read, x before y.
+
+        In steps of 1/32 pixel, as OpenCV counts; what lies beyond the part repeats its edge.
+        """
+        inverse = cv2.invertAffineTransform(self.affine)
+        steps = np.arange(self.size)
+        along = np.rint(1024 * inverse[:, :1] * steps).astype(np.int64)
+        down = np.rint(1024 * (inverse[:, 1:2] * steps + inverse[:, 2:])).astype(np.int64)
+        return np.moveaxis((along[:, None] + down[:, :, None] + 16) // 32 / 32, 0, -1)
+
+
+def cutting(affine: Affine, size: int, shape: tuple[int, ...]) -> Cut:
+    """The way from a frame of a shape (H, W, ...) to the crop of ``affine``, see ``placement``."""
+    region, shrink = _region(affine, size, shape), _shrink(affine)
+    left, top, right, bottom = region
+    width, height = right - left, bottom - top
+    whole = affine @ _lift(1, (left, top))
+    if shrink == 1:
+        return Cut(region, (width, height), whole, whole, size)
+    # Bilinear sampling looks at four pixels; the rest of a large face would be passed over.
+    small = max(1, round(width / shrink)), max(1, round(height / shrink))
+    factors = width / small[0], height / small[1]
+    inner = whole @ _lift(factors, ((factors[0] - 1) / 2, (factors[1] - 1) / 2))
+    return Cut(region, small, inner, whole, size)
 
 
 def paste(pixels: Pixels, changed: Pixels, original: Pixels, affine: Affine, feather: float = 0.06) -> Pixels:

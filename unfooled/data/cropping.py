@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import cv2
 import numpy as np
 
 from unfooled.data.alignment import crop
 from unfooled.data.faces import Face, FaceDetector, face_detector
-from unfooled.data.images import IMAGE_SUFFIXES, Pixels, read_image
+from unfooled.data.footage import Footage
+from unfooled.data.images import Pixels
 from unfooled.data.tracks import Sighting, Track, follow
-from unfooled.data.video import Frame, decode
+from unfooled.data.video import Frame
+from unfooled.distortions import Distortion, describe
 from unfooled.errors import ConfigError, DataError
+
+Boxes = Literal["distorted", "original"]
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,15 @@ class Settings:
         frames: at most so many crops of a track, evenly spread; None = every frame.
         shortest: frames; a face that is there for fewer is passed over. Pictures need one.
         largest: only the track with the largest sum of face areas; False = every track.
+        distortion: done to the full frames before faces are cut out of them; None = nothing.
+        boxes: where faces are looked for, in the ``distorted`` frames or in those of the ``original`` file.
+            ``distorted`` is the published protocol: boxes move, and what hides a face leaves no crop of it, so that a
+            set may shrink to its easy faces. With ``original`` the crops are those of the undistorted set, distorted.
 
     Raises:
-        ConfigError: a number is out of its range.
+        ConfigError: a number or word is out of its range, or the distortion has no seed: a file is read twice.
+
+    Source: of ``distortion``, DeeperForensics-1.0, arXiv:2001.03024.
     """
 
     size: int = 224
@@ -43,6 +52,8 @@ class Settings:
     frames: int | None = None
     shortest: int = 5
     largest: bool = False
+    distortion: Distortion | None = None
+    boxes: Boxes = "distorted"
 
     def __post_init__(self) -> None:
         if self.size < 8 or not 0 < self.margin < 10:
@@ -50,10 +61,23 @@ class Settings:
         for name, value in (("every", self.every), ("frames", self.frames), ("shortest", self.shortest)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be >= 1, got {value}")
+        if self.boxes not in get_args(Boxes) or (self.boxes != "distorted" and self.distortion is None):
+            allowed = " or ".join(get_args(Boxes))
+            raise ConfigError(f"boxes must be {allowed} and belongs to a distortion, got {self.boxes!r}; leave it out")
+        if getattr(self.distortion, "seed", 0) is None:
+            raise ConfigError("the distortion needs a seed, so that a file gives the same crops again; write seed=0")
 
     def facts(self) -> dict[str, Any]:
-        """The settings as JSON can hold them."""
-        return asdict(self)
+        """The settings as JSON can hold them; ``distortion`` where there is one."""
+        facts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("distortion", "boxes")}
+        return facts if self.distortion is None else {**facts, "distortion": self.distorted}
+
+    @property
+    def distorted(self) -> str | None:
+        """What was done to the full frames, in words for tables; None: nothing."""
+        if self.distortion is None:
+            return None
+        return describe(self.distortion) + (", boxes of the original" if self.boxes == "original" else "")
 
 
 @dataclass(frozen=True)
@@ -73,12 +97,19 @@ class Found:
     decoded: int
 
 
-def find_tracks(path: Path, settings: Settings) -> Found:
-    """The faces of a file followed from its first frame to its last; every sighting, whatever ``settings.frames``."""
+def find_tracks(path: Path, settings: Settings, frames: Footage | None = None) -> Found:
+    """The faces of a file followed from its first frame to its last; every sighting, whatever ``settings.frames``.
+
+    Args:
+        path: a video or a picture.
+        settings: how.
+        frames: where to look, distorted as the settings say; None: opened here.
+    """
+    if frames is None:
+        with Footage(path, settings.distortion if settings.boxes == "distorted" else None) as frames:
+            return find_tracks(path, settings, frames)
     detector = _Counted(face_detector(settings.detector))
-    is_picture = path.suffix.lower() in IMAGE_SUFFIXES
-    frames = _Frames(path, is_picture)
-    shortest = 1 if is_picture else settings.shortest
+    shortest = 1 if frames.is_picture else settings.shortest
     try:
         tracks = follow(frames, detector, every=settings.every, shortest=shortest)
     except DataError as error:
@@ -107,7 +138,7 @@ def crop_file(path: Path, folder: Path, settings: Settings) -> dict[str, Any]:
     """Write the crops of a file into ``folder/<track>/<frame>.png`` and tell what was found.
 
     A video is read twice, first for the boxes and then for the crops, so that a box can look ahead and no frame has to
-    be kept.
+    be kept. How frames are distorted before, see ``footage.Footage``.
 
     Returns:
         ``status`` (ok, no_face, too_short, unreadable), ``reason`` (one line unless ok), ``tracks`` (name, frame
@@ -117,14 +148,15 @@ def crop_file(path: Path, folder: Path, settings: Settings) -> dict[str, Any]:
         OSError: a crop can not be written.
     """
     cv2.setNumThreads(1)
-    found = find_tracks(path, settings)
-    if found.status != "ok":
-        return _line(found.status, found.reason, [], found.decoded)
-    kept = {track.id: _evenly(track.sightings, settings.frames) for track in found.tracks}
-    try:
-        _write(_Frames(path, path.suffix.lower() in IMAGE_SUFFIXES), kept, folder, settings)
-    except DataError as error:
-        return _line("unreadable", str(error), [], found.decoded)
+    with Footage(path, settings.distortion, folder) as frames:
+        found = find_tracks(path, settings, frames if settings.boxes == "distorted" else None)
+        if found.status != "ok":
+            return _line(found.status, found.reason, [], found.decoded)
+        kept = {track.id: _evenly(track.sightings, settings.frames) for track in found.tracks}
+        try:
+            _write(frames, kept, folder, settings)
+        except DataError as error:
+            return _line("unreadable", str(error), [], found.decoded)
     told = [
         {"track": name, "frames": [s.index for s in seen], "times": [round(s.time, 6) for s in seen]}
         for name, seen in kept.items()
@@ -146,24 +178,6 @@ class _Counted:
         faces = self.detector(pixels)
         self.found += len(faces)
         return faces
-
-
-class _Frames:
-    """The frames of a video, or the one of a picture, counted as they pass."""
-
-    def __init__(self, path: Path, is_picture: bool) -> None:
-        self.path, self.is_picture, self.count = path, is_picture, 0
-
-    def __iter__(self) -> Iterator[Frame]:
-        with ExitStack() as stack:
-            frames: Iterable[Frame]
-            if self.is_picture:
-                frames = [Frame(0, 0.0, read_image(self.path))]
-            else:
-                frames = stack.enter_context(decode(self.path))
-            for frame in frames:
-                self.count += 1
-                yield frame
 
 
 def _evenly(sightings: tuple[Sighting, ...], count: int | None) -> list[Sighting]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -86,29 +87,43 @@ def file_status(path: Path | str) -> str:
         return "missing"
 
 
-def walk(root: Path) -> Iterator[os.DirEntry[str]]:
+def walk(root: Path, *, leave: Path | None = None, others: Counter[str] | None = None) -> Iterator[os.DirEntry[str]]:
     """Every image and video file below ``root`` in sorted order; hidden files and folders are passed over.
+
+    Args:
+        root: the folder.
+        leave: a folder below it that is not entered.
+        others: counts the endings of the files that are neither, in small letters.
 
     Raises:
         DataError: ``root`` is no folder, or a symbolic link leads back into one of its own parents.
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; name the folder that holds the data")
-    yield from _walk(root, ())
+    left = None
+    if leave is not None and leave.exists():
+        left = (leave.stat().st_dev, leave.stat().st_ino)
+    yield from _walk(root, (), left, Counter() if others is None else others)
 
 
-def _walk(folder: Path | str, above: tuple[tuple[int, int], ...]) -> Iterator[os.DirEntry[str]]:
+def _walk(
+    folder: Path | str, above: tuple[tuple[int, int], ...], left: tuple[int, int] | None, others: Counter[str]
+) -> Iterator[os.DirEntry[str]]:
     state = os.stat(folder)  # noqa: PTH116 (the path may be a plain string from scandir)
     here = (state.st_dev, state.st_ino)
+    if here == left:
+        return
     if here in above:
         raise DataError(f"{folder} is a symbolic link that leads back to a folder above it; remove it")
     with os.scandir(folder) as entries:
         ordered = sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
     for entry in ordered:
         if entry.is_dir():
-            yield from _walk(entry.path, (*above, here))
+            yield from _walk(entry.path, (*above, here), left, others)
         elif entry.name.lower().endswith((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)):
             yield entry
+        else:
+            others[os.path.splitext(entry.name)[1].lower()] += 1  # noqa: PTH122 (entries are strings)
 
 
 def _status(path: Path) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from unfooled.data import leaks
 from unfooled.data.schema import (
     COLUMNS,
     DEFAULTS,
+    DISTORTION,
     FAKE,
     REAL,
     SCHEMA_VERSION,
@@ -205,7 +206,7 @@ class Manifest:
         return warnings + leaks.oddities(self)
 
     def digest(self) -> str:
-        """SHA-256 over ids, labels, splits, statuses and people; the order of rows and the folder do not matter.
+        """SHA-256 over ids, labels, splits, statuses, people and distortions; order of rows and folder do not matter.
 
         The bytes of the images are not read: a changed image under an unchanged name keeps the digest.
         """
@@ -216,7 +217,7 @@ class Manifest:
         digest.update(np.diff(np.frombuffer(offsets, np.int64)[: len(ids) + 1]).tobytes())
         digest.update(data or b"")
         order = order.to_numpy()
-        for name in _DIGESTED:
+        for name in (*_DIGESTED, *([DISTORTION] if DISTORTION in self.table.column_names else [])):
             if name == "label":
                 digest.update(self.column(name)[order].tobytes())
                 continue

@@ -7,11 +7,8 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from itertools import islice
-from multiprocessing import get_context
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +17,10 @@ import pyarrow as pa
 from unfooled.data.cropping import Settings, crop_file
 from unfooled.data.faces import face_detector
 from unfooled.data.manifest import Manifest
-from unfooled.data.schema import COLUMNS
+from unfooled.data.schema import COLUMNS, DISTORTION
 from unfooled.errors import ConfigError
 from unfooled.journal import Journal, claimed
+from unfooled.workers import Lost, each
 
 ROWS = "prepare.jsonl"
 CROPS = "faces"
@@ -65,7 +63,8 @@ def prepare(
 
     ``out`` gets ``faces/<path of the source>/<track>/<frame>.png``, ``prepare.jsonl`` (a line for every source that is
     done) and ``manifest.parquet``, whose rows carry the columns ``track``, ``frame`` (its number in the source) and
-    ``time`` (seconds). After a kill the same call goes on: each worker loses the file that it was at.
+    ``time`` (seconds), and ``distortion`` where the settings name one. After a kill the same call goes on: each worker
+    loses the file that it was at.
 
     Args:
         source: rows are videos or pictures; those of status ``missing`` or ``unreadable`` are passed on as they are.
@@ -91,15 +90,20 @@ def prepare(
         known = {row["id"]: row for row in journal.rows}
         todo = [row for row in rows if row["status"] == "ok" and row["id"] not in known]
         total = sum(row["status"] == "ok" for row in rows)
+        done = total - len(todo)
         tasks = [Task(row["id"], source.root / row["path"], out / CROPS / place_of(row["path"])) for row in todo]
         count = (os.cpu_count() or 1) if workers is None else workers
         for finished in _all(tasks, settings, count):
             decoded += finished["decoded"]
             journal.add(finished)
             known[finished["id"]] = finished
+            done += 1
             if progress is not None:
-                progress(sum(row["id"] in known for row in rows if row["status"] == "ok"), total)
+                progress(done, total)
         made = _manifest(source, rows, known, out)
+        if settings.distortion is not None:
+            told = pa.array([settings.distorted] * len(made), pa.string())
+            made = replace(made, table=made.table.append_column(DISTORTION, told))
         made.write(out / MANIFEST)
     found = [known[row["id"]] for row in rows if row["id"] in known]
     statuses = Counter(row["status"] for row in found)
@@ -138,50 +142,13 @@ def work(task: Task, settings: Settings) -> dict[str, Any]:
 
 
 def _all(tasks: list[Task], settings: Settings, workers: int) -> Iterator[dict[str, Any]]:
-    if workers < 1:
-        yield from (work(task, settings) for task in tasks)
-        return
-    waiting = iter(tasks)
-    while True:
-        running: dict[Future[dict[str, Any]], Task] = {}
-        try:
-            yield from _pooled(waiting, settings, min(workers, len(tasks)), running)
-            return
-        except BrokenProcessPool:
-            # A file took a worker down with it, and nobody knows which: each gets a process of its own.
-            for task in running.values():
-                yield _alone(task, settings)
-
-
-def _pooled(
-    waiting: Iterator[Task], settings: Settings, workers: int, running: dict[Future[dict[str, Any]], Task]
-) -> Iterator[dict[str, Any]]:
-    """Lines as they come; ``running`` holds what is not finished yet, also when a worker dies."""
-    # Not forked: a child of a process with threads may find their locks closed for ever.
-    with ProcessPoolExecutor(max(1, workers), mp_context=get_context("spawn")) as pool:
-        try:
-            while True:
-                for task in islice(waiting, 2 * workers - len(running)):
-                    running[pool.submit(work, task, settings)] = task
-                if not running:
-                    return
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    line = future.result()
-                    del running[future]
-                    yield line
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _alone(task: Task, settings: Settings) -> dict[str, Any]:
-    try:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            return pool.submit(work, task, settings).result()
-    except BrokenProcessPool:
-        shutil.rmtree(task.folder, ignore_errors=True)
-        reason = f"{task.path} took its process down; the file is damaged, or there is too little memory for it"
-        return {"id": task.id, "status": "unreadable", "reason": reason, "tracks": [], "decoded": 0, "seconds": 0.0}
+    for task, line in each(partial(partial, work, settings=settings), tasks, workers):
+        if isinstance(line, Lost):
+            shutil.rmtree(task.folder, ignore_errors=True)
+            told = {"id": task.id, "status": "unreadable", "reason": f"{task.path} {line.reason}"}
+            yield {**told, "tracks": [], "decoded": 0, "seconds": 0.0}
+        else:
+            yield line
 
 
 def _manifest(

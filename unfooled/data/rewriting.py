@@ -35,6 +35,7 @@ def rewrite(
     *,
     codec: VideoCodec = "ffv1",
     crf: int = 23,
+    sound: bool = True,
 ) -> int:
     """Write ``target`` as ``source`` with every frame put through ``change``; the number of frames written.
 
@@ -49,6 +50,7 @@ def rewrite(
         change: a frame to (H, W, 3) RGB pixels of the same size.
         codec: ``ffv1`` keeps every pixel, ``h264`` is what the world would post.
         crf: of H.264, 0 (best) to 51 (worst).
+        sound: copy the sound too.
 
     Raises:
         ConfigError: codec, ``crf`` and container do not fit, or ``target`` can not be written.
@@ -60,7 +62,7 @@ def rewrite(
     check_target(target)
     with decode(source) as frames, replacing(target) as temporary, _File(temporary, "w") as file:
         try:
-            return _write(frames, file, _MUXERS[target.suffix.lower()], change, codec, crf)
+            return _write(frames, file, _MUXERS[target.suffix.lower()], change, codec, crf, sound)
         except (av.FFmpegError, OSError) as error:
             if file.failure is not None:
                 raise OSError(file.failure.errno, file.failure.strerror, str(target)) from None
@@ -105,7 +107,13 @@ class _File(io.FileIO):
 
 
 def _write(
-    frames: Decoding, file: _File, muxer: str, change: Callable[[Frame], Pixels], codec: VideoCodec, crf: int
+    frames: Decoding,
+    file: _File,
+    muxer: str,
+    change: Callable[[Frame], Pixels],
+    codec: VideoCodec,
+    crf: int,
+    sound: bool,
 ) -> int:
     with ExitStack() as stack:
         # Sound begins a little before time 0, where its decoder warms up; pictures are not to be moved by that.
@@ -123,7 +131,7 @@ def _write(
             if stream is None:
                 rate = Fraction(frames.source.fps).limit_denominator(1001)
                 stream = video_stream(out, codec, crf, pixels.shape[1], pixels.shape[0], rate, tick)
-                audio = _Audio(frames.source.path, out)
+                audio = _Audio(frames.source.path, out, sound)
                 stack.callback(audio.close)
                 audio.begin()
                 last = None
@@ -142,10 +150,10 @@ def _write(
 class _Audio:
     """The audio packets of a file, copied into another as far as the pictures have come."""
 
-    def __init__(self, path: Path, out: OutputContainer) -> None:
+    def __init__(self, path: Path, out: OutputContainer, wanted: bool) -> None:
         self._source, self._out = Source(path), out
         self._streams = {}
-        for stream in self._source.container.streams.audio:
+        for stream in self._source.container.streams.audio if wanted else ():
             self._streams[stream.index] = self._template(stream)
         self._last: dict[int, int] = {}
         self._waiting = self._packets() if self._streams else iter(())

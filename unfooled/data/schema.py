@@ -14,6 +14,8 @@ REAL, FAKE = 0, 1
 SPLITS = ("train", "validation", "test", "")
 STATUSES = ("ok", "unreadable", "missing", "no_face", "too_short")
 SCHEMA_VERSION = 1
+DISTORTION = "distortion"
+"""A further column: what was done to the full frames before the faces were cut out of them (``data prepare``)."""
 
 _WORD = pa.dictionary(pa.int32(), pa.string())
 SCHEMA = pa.schema(

@@ -14,7 +14,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from unfooled.codecs import Pixels
+from unfooled.codecs import EXACT, Pixels
 from unfooled.data.containers import MAX_PIXELS, Source
 from unfooled.data.orientation import lies_flat, matrix_of, one_field, turned
 from unfooled.errors import ConfigError, DataError
@@ -72,11 +72,12 @@ class Decoding(Iterator[Frame]):
         cut_short: after the last frame: the file ended before the length that its header states.
     """
 
-    def __init__(self, path: Path | str, start: float, stop: float | None) -> None:
+    def __init__(self, path: Path | str, start: float, stop: float | None, exact: bool = False) -> None:
         self.damaged = 0
         self.cut_short = False
         self._stop = np.inf if stop is None else stop
         self._start = start
+        self._conversion = EXACT if exact else None
         self.source = Source(path)
         self._rgb = VideoReformatter()
         self._size: tuple[int, int] | None = None
@@ -160,7 +161,7 @@ class Decoding(Iterator[Frame]):
         if self._size is None:
             self._size = (picture.width, picture.height)
         width, height = self._size
-        rgb = self._rgb.reformat(picture, width, height, "rgb24", threads=1)
+        rgb = self._rgb.reformat(picture, width, height, "rgb24", interpolation=self._conversion, threads=1)
         pixels = np.asarray(rgb.to_ndarray(), dtype=np.uint8)
         if picture.interlaced_frame:
             pixels = one_field(pixels)
@@ -187,7 +188,7 @@ def probe(path: Path | str) -> VideoInfo:
         )  # fmt: skip
 
 
-def decode(path: Path | str, *, start: float = 0.0, stop: float | None = None) -> Decoding:
+def decode(path: Path | str, *, start: float = 0.0, stop: float | None = None, exact: bool = False) -> Decoding:
     """The frames of a video one by one, upright RGB, with the times that the file gives them.
 
     A packet that does not decode is skipped and counted; so is a picture that the decoder itself calls corrupt. Frames
@@ -199,11 +200,12 @@ def decode(path: Path | str, *, start: float = 0.0, stop: float | None = None) -
         path: the file; one thread decodes it, a few frames are in memory.
         start: seconds; frames shown before it are left out.
         stop: seconds; the first frame shown at or after it ends the decoding. None: to the end of the file.
+        exact: convert colours exactly.
 
     Raises:
         DataError: as ``probe``; at once, or at the end where not a single frame decoded.
     """
-    return Decoding(path, start, stop)
+    return Decoding(path, start, stop, exact)
 
 
 def evenly(path: Path | str, count: int) -> list[Frame]:

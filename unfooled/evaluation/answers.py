@@ -25,7 +25,7 @@ from unfooled.codecs import quantise, round_trip
 from unfooled.data.frames import Batch, Frames
 from unfooled.errors import DataError
 from unfooled.evaluation.conditions import Condition
-from unfooled.evaluation.examples import Gallery
+from unfooled.evaluation.examples import Gallery, some_frames
 from unfooled.evaluation.projection import FeatureSpace
 from unfooled.evaluation.samples import PixelDigest
 from unfooled.files import replacing
@@ -177,7 +177,9 @@ def answer(
             if clean is not None and "shown" in found:
                 shown = found["shown"]
                 before, after = torch.from_numpy(clean[rows])[shown], found["logits"].cpu()[shown]
-                answers.gallery.see(batch.index[shown].tolist(), batch.x[shown], found["shown_x_adv"], before, after)
+                x, clip = batch.x[shown], batch.x.shape[2] if batch.x.dim() == 5 else None
+                after_x = found["shown_x_adv"]
+                answers.gallery.see(batch.index[shown].tolist(), some_frames(x), after_x, before, after, clip)
                 answers.space.add(batch.index[found["drawn"]].tolist(), found["drawn_features"])
             answers.seconds += float(found["seconds"])
             tick(len(rows))
@@ -214,7 +216,7 @@ def _looked_at(detector: Detector, made: _Made, answers: Answers) -> Found:
     at = drawn.to(x.device)
     return {
         "shown": shown,
-        "shown_x_adv": x_adv.cpu()[shown] if x_adv.dim() == 4 else x_adv.new_zeros(0),
+        "shown_x_adv": some_frames(x_adv[shown.to(x_adv.device)]).cpu(),
         "drawn": drawn,
         "drawn_features": answers.space.features(detector, x[at], x_adv[at]),
     }

@@ -1,4 +1,4 @@
-"""A few faces before and after an attack, as small pictures inside the result."""
+"""A few faces or clips before and after an attack, as small pictures inside the result."""
 
 from __future__ import annotations
 
@@ -17,12 +17,18 @@ from unfooled.randomness import seed_of
 from unfooled.results import Example, Samples
 
 SIDE = 128
+"""Pixels of a picture's longer side."""
+STRIP = 5
+"""Frames of a clip that are shown."""
+STRIP_SIDE = 64
+_GAP = 2
 
 
 @dataclass(frozen=True)
 class _Candidate:
     order: int
     row: int
+    clip: int | None
     x: Tensor
     x_adv: Tensor
     logit: float
@@ -31,14 +37,14 @@ class _Candidate:
 
 @dataclass
 class Gallery:
-    """Keeps a few faces of each class while batches go by: the same ones for every detector, so that they compare.
+    """Keeps a few samples of each class while batches go by: the same ones for every detector, so that they compare.
 
     Chosen by the seed alone; picking those that were fooled would make a robust detector look like a broken one.
 
     Args:
         samples: of the evaluation.
         allowed: collections whose faces may be shown.
-        most: faces of each class.
+        most: samples of each class.
         seed: chooses.
     """
 
@@ -56,10 +62,25 @@ class Gallery:
                 orders[self.samples.label[row]].append((self._order(row), i))
         return sorted(i for found in orders.values() for _, i in sorted(found)[: self.most])
 
-    def see(self, rows: list[int], x: Tensor, x_adv: Tensor, logits: Tensor, logits_adv: Tensor) -> None:
-        """Look at candidates; ``x`` and ``x_adv`` are (B, 3, H, W) frames, one for each of ``rows``."""
-        if x.dim() != 4:
-            return
+    def see(
+        self,
+        rows: list[int],
+        x: Tensor,
+        x_adv: Tensor,
+        logits: Tensor,
+        logits_adv: Tensor,
+        clip: int | None = None,
+    ) -> None:
+        """Look at candidates.
+
+        Args:
+            rows: numbers of ``samples``.
+            x: (B, 3, H, W) frames, or (B, 3, T, H, W) what ``some_frames`` gives of clips; one for each row.
+            x_adv: the same after the attack.
+            logits: (B,) of the samples.
+            logits_adv: (B,) after the attack.
+            clip: frames of a whole clip; None: frames.
+        """
         before, after = logits.tolist(), logits_adv.tolist()
         for i, row in enumerate(rows):
             if self.samples.collection[row] not in self.allowed:
@@ -68,7 +89,7 @@ class Gallery:
             kept = self._kept.setdefault(self.samples.label[row], [])
             if len(kept) < self.most or order < kept[-1].order:
                 pictures = x[i].detach().cpu().clone(), x_adv[i].detach().cpu().clone()
-                kept.append(_Candidate(order, row, *pictures, before[i], after[i]))
+                kept.append(_Candidate(order, row, clip, *pictures, before[i], after[i]))
                 kept.sort(key=lambda c: c.order)
                 del kept[self.most :]
 
@@ -93,13 +114,31 @@ class Gallery:
             amplification=gain,
             score=float(sigmoid(c.logit)),
             score_adv=float(sigmoid(c.logit_adv)),
+            clip=c.clip,
+            shown=1 if c.clip is None else c.x.shape[1],
         )
 
 
+def some_frames(x: Tensor) -> Tensor:
+    """Clips (B, 3, T, H, W) with those frames alone that are shown, evenly spread; frames (B, 3, H, W) as they are."""
+    if x.dim() == 4 or x.shape[2] <= STRIP:
+        return x
+    return x[:, :, [(2 * k + 1) * x.shape[2] // (2 * STRIP) for k in range(STRIP)]]
+
+
 def picture(x: Tensor) -> str:
-    """A (3, H, W) image in [0, 1] as a PNG data URI, at most 128 pixels wide and high."""
-    image = Image.fromarray(to_pixels(x))
-    image.thumbnail((SIDE, SIDE))
+    """A PNG data URI of an image (3, H, W), or of the frames (3, T, H, W) of a clip side by side; values in [0, 1].
+
+    An image becomes at most 128 pixels wide and high, a frame of a clip 64.
+    """
+    frames = [x] if x.dim() == 3 else list(x.unbind(1))
+    images = [Image.fromarray(to_pixels(frame)) for frame in frames]
+    for one in images:
+        one.thumbnail((SIDE, SIDE) if x.dim() == 3 else (STRIP_SIDE, STRIP_SIDE))
+    width, height = images[0].size
+    image = Image.new("RGB", (len(images) * (width + _GAP) - _GAP, height), "white")
+    for k, one in enumerate(images):
+        image.paste(one, (k * (width + _GAP), 0))
     note = PngInfo()
     note.add_text("Comment", NOTE)
     buffer = io.BytesIO()

@@ -20,7 +20,7 @@ from unfooled.data.manifest import Manifest
 from unfooled.errors import DataError
 from unfooled.evaluation.provenance import provenance as facts_of
 from unfooled.evaluation.run import placed
-from unfooled.evaluation.samples import PixelDigest, samples_of
+from unfooled.evaluation.samples import PixelDigest, distorted_before, samples_of
 from unfooled.evaluation.tables import MODES, Tables
 from unfooled.models.detector import Detector
 from unfooled.results import ConditionResult, Evaluation
@@ -122,6 +122,7 @@ def evaluate_images(
         threshold=float(detector.threshold),
         video_rule=video_rule,
         samples=samples,
+        distortion=distorted_before(manifest),
         conditions=[ConditionResult(name="clean", logits=clean.tolist(), metrics=tables.clean(clean)), condition],
         unreadable=bad + [reason.replace(f"{manifest.root}/", "") for _, reason in frames.unreadable],
         missing=missing,

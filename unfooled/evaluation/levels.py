@@ -14,7 +14,8 @@ from unfooled.evaluation.tables import MODES, Array, Level, Tables, mix
 from unfooled.results import ConditionResult, Metric
 
 APPLIED_TO = "crops"
-"""What a condition distorts. The published protocol distorts whole frames before faces are cut out of them."""
+"""What a condition distorts. The published protocol distorts whole frames before faces are cut out of them, which
+``data prepare --distortion`` does."""
 Curve = tuple[Level, Array]
 
 

@@ -25,7 +25,7 @@ from unfooled.evaluation.examples import Gallery
 from unfooled.evaluation.levels import APPLIED_TO, level_means
 from unfooled.evaluation.projection import FeatureSpace
 from unfooled.evaluation.provenance import provenance as facts_of
-from unfooled.evaluation.samples import PixelDigest, balanced_rows, samples_of
+from unfooled.evaluation.samples import PixelDigest, balanced_rows, distorted_before, samples_of
 from unfooled.evaluation.tables import MODES, Tables, people
 from unfooled.models.detector import Detector
 from unfooled.results import Check, ConditionResult, Evaluation, Samples
@@ -161,6 +161,7 @@ def evaluate(
         samples=samples,
         conditions=results,
         level_means=level_means(ordered, results, tables),
+        distortion=distorted_before(frames.manifest),
         unreadable=unreadable,
         checks=found,
         warnings=[*_about(samples, unreadable), *(f.warning for f in found if f.warning)],

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unfooled.data.manifest import FAKE, REAL, Manifest
+from unfooled.data.schema import DISTORTION
 from unfooled.errors import ConfigError, DataError
 from unfooled.randomness import seed_of
 from unfooled.results import Samples
@@ -34,6 +35,15 @@ def samples_of(manifest: Manifest, rows: Rows | Sequence[int]) -> Samples:
         for name in ("id", "video", "identity", "manipulation", "collection")
     }
     return Samples(label=label.tolist(), **text)
+
+
+def distorted_before(manifest: Manifest) -> str | None:
+    """What ``data prepare`` did to the full frames, such as ``blur:level=3``; None: nothing."""
+    if DISTORTION not in manifest.table.column_names:
+        return None
+    found = sorted(set(manifest.table[DISTORTION].to_pylist()) - {None})
+    more = " in some rows" if len(found) > 1 or manifest.table[DISTORTION].null_count else ""
+    return " or ".join(found) + more if found else None
 
 
 class PixelDigest:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from unfooled.data.manifest import Manifest
 from unfooled.errors import DataError
 from unfooled.evaluation.provenance import provenance as facts_of
-from unfooled.evaluation.samples import samples_of
+from unfooled.evaluation.samples import distorted_before, samples_of
 from unfooled.evaluation.tables import Tables
 from unfooled.results import ConditionResult, Evaluation
 
@@ -71,6 +71,7 @@ def evaluate_scores(
         threshold=threshold,
         video_rule=video_rule,
         samples=samples,
+        distortion=distorted_before(manifest),
         conditions=conditions,
     )
 

@@ -118,7 +118,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Face:
-    """Three pictures; ``scores`` are (when, P(fake) in per cent, called fake)."""
+    """Three pictures; ``scores`` are (when, P(fake) in per cent, called fake).
+
+    ``strip`` says how many frames of a clip each picture holds; empty: it is one face.
+    """
 
     title: str
     label: str
@@ -129,6 +132,7 @@ class Face:
     verdict: str
     fooled: bool
     scores: tuple[tuple[str, int, bool], ...]
+    strip: str = ""
 
 
 @dataclass(frozen=True)

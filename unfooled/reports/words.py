@@ -41,7 +41,11 @@ def lead(runs: Sequence[Run]) -> str:
     under = f"clean and under {attacks} attack{'s'[: attacks != 1]}" if attacks else "clean; no attack was run"
     detectors = "One detector" if len(runs) == 1 else f"{len(runs)} detectors"
     count = len(samples.label)
-    return f"{detectors}, tested on {count:,} faces ({count - fakes:,} real, {fakes:,} fake{people}): {under}."
+    told = f"{detectors}, tested on {count:,} faces ({count - fakes:,} real, {fakes:,} fake{people}): {under}."
+    before = {run.evaluation.distortion for run in runs}
+    if len(before) > 1 or None in before:
+        return told
+    return f"{told} The full frames were distorted ({before.pop()}) before the faces were cut out of them."
 
 
 def summary(runs: Sequence[Run], attack: str | None) -> Section:
@@ -106,7 +110,10 @@ def data_notes(runs: Sequence[Run]) -> list[str]:
             f"These runs were not tested on the same data ({counts}), so their numbers must not be compared with each "
             "other. Evaluate them on one manifest and one split."
         )
-    elif len(set(map(_digest, runs)) - {""}) > 1:
+    if len({r.evaluation.distortion for r in runs}) > 1:
+        how = ", ".join(f"{r.name}: {r.evaluation.distortion or 'nothing'}" for r in runs)
+        notes.append(f"What was done to the full frames before the faces were cut out of them differs ({how}).")
+    elif not others and len(set(map(_digest, runs)) - {""}) > 1:
         notes.append(
             "The runs name the same samples, but the digests of their data differ: the files or the table changed "
             "between the evaluations. Evaluate again on one manifest."
@@ -174,10 +181,15 @@ def faces_section(runs: Sequence[Run], attack: str | None) -> Section | None:
         return None
     groups = [Group(f"{run}, {in_words(attack)}", faces=tuple(faces)) for (run, attack), faces in shown.items()]
     notes = (f"{hidden} more examples are left out to keep this file small.",) if hidden else ()
+    strips = {bool(face.strip) for faces in shown.values() for face in faces}
+    where = {
+        False: "Left, the face as it is; in the middle, the same face after the attack; right, the change itself",
+        True: "Of clips some frames are shown: above as they are, below them after the attack, last the change itself",
+    }
     return Section(
         "faces", "Faces", "What the attack does to a face",
-        "Left, the face as it is; in the middle, the same face after the attack: they look alike, and yet the score "
-        "may turn around. Right, the change itself, amplified so that one sees it. P(fake) is the detector's answer.",
+        f"{'. '.join(where[kind] for kind in sorted(strips))}, amplified so that one sees it. Before and after look "
+        "alike, and yet the score may turn around. P(fake) is the detector's answer.",
         groups=tuple(groups), notes=notes,
     )  # fmt: skip
 
@@ -204,6 +216,7 @@ def _face(example: Example, threshold: float) -> Face:
         x=example.x, x_adv=example.x_adv, difference=example.difference, gain=f"{example.amplification:.0f}",
         verdict=verdict, fooled=after != truth,
         scores=(("before", round(100 * example.score), before), ("after", round(100 * example.score_adv), after)),
+        strip=f"{example.shown} of {example.clip} frames" if example.clip is not None else "",
     )  # fmt: skip
 
 
