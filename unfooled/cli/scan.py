@@ -191,7 +191,7 @@ def _show(found: Scan, page: Path | None) -> None:
     lines = [escape(meaning.summary(found))]
     if found.verdict is not None and found.probability is not None:
         known = "calibrated" if found.detector.calibrated else "raw score, NOT calibrated"
-        low, high = percent(found.thresholds.real_below), percent(found.thresholds.fake_above)
+        low, high = (f"{100 * p:.1f} %" for p in (found.thresholds.real_below, found.thresholds.fake_above))
         lines += [
             f"[bold]P(fake)[/bold]   {percent(found.probability)} ({known}; real below {low}, fake above {high})",
             f"[bold]margin[/bold]    {escape(meaning.margin(found))}",

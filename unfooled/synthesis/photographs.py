@@ -96,8 +96,8 @@ class Photograph:
             x0, y0, x1, y1 = (float(v) for v in (*low, *high))
             face = Face((x0, y0, x1, y1), 1.0, five_of(shape))
             affine = placement(face, size, self.margin)
-            image = np.asarray(cv2.cvtColor(crop(bgr, face, size, self.margin), cv2.COLOR_BGR2RGB), np.uint8)
-            return Portrait(image, shape @ affine[:, :2].T + affine[:, 2])
+            cut = cv2.cvtColor(crop(bgr.astype(np.uint8, copy=False), face, size, self.margin), cv2.COLOR_BGR2RGB)
+            return Portrait(cut.astype(np.uint8, copy=False), shape @ affine[:, :2].T + affine[:, 2])
         side = min(round(MARGIN * float((high - low).max())), height, width)
         left, top = (
             round(min(max(c - side / 2, 0), n - side)) for c, n in zip((low + high) / 2, (width, height), strict=True)
