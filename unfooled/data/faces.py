@@ -22,6 +22,8 @@ from unfooled.registry import build, lookup, parse
 Box = tuple[float, float, float, float]
 Landmarks = NDArray[np.float64]
 VARIABLE = "UNFOOLED_YUNET"
+SMALLEST = 8
+"""Pixels of the reduced picture's shorter side under which there is no face to see."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -177,6 +179,9 @@ class YuNet:
     def __call__(self, pixels: Pixels) -> list[Face]:
         small, scale = _reduced(pixels, self.longest)
         network = _own(self._held, self._network)
+        if min(small.shape[:2]) < SMALLEST:
+            # OpenCV then reads memory that nobody wrote, and now and then finds a face in it.
+            return []
         network.setInputSize(small.shape[1::-1])
         _, rows = network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
         found = []
@@ -184,7 +189,8 @@ class YuNet:
             x, y, width, height = row[:4]
             # YuNet's order is the person's right eye first, which is the image-left one: the order of the house.
             landmarks = row[4:14].reshape(5, 2) * scale
-            if np.isfinite(row).all() and width > 0 and height > 0:
+            sane = np.isfinite(row).all() and 0 < width < 4 * self.longest and 0 < height < 4 * self.longest
+            if sane:
                 found.append(Face(_grown((x, y, x + width, y + height), scale), float(row[14]), landmarks))
         return sorted(found, key=_surest)
 
