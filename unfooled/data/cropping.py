@@ -21,6 +21,11 @@ from unfooled.errors import ConfigError, DataError
 
 Boxes = Literal["distorted", "original"]
 
+PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
+"""The fastest settings of the encoder: half the time of level 1 alone for a tenth more bytes, of photographs."""
+if hasattr(cv2, "IMWRITE_PNG_FILTER"):  # OpenCV 4.12
+    PNG += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG]
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -198,8 +203,7 @@ def _write(frames: Iterable[Frame], kept: dict[str, list[Sighting]], folder: Pat
     for frame in frames:
         for name, face in wanted.get(frame.index, ()):
             pixels = crop(frame.pixels, face, settings.size, settings.margin)
-            # The fastest of the encoder's settings: the files are a tenth larger.
-            _, data = cv2.imencode(".png", pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            _, data = cv2.imencode(".png", pixels[..., ::-1], PNG)
             (folder / name / f"{frame.index:06}.png").write_bytes(data.tobytes())
         if frame.index >= last:
             return
