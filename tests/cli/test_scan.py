@@ -110,7 +110,7 @@ def test_several_files_become_a_folder(run: Run, face: Path, detector: Path, tmp
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("absent.mp4",), "--out"),
+        (("absent.mp4",), "absent.mp4 is not there; name a video"),
         (("face.png", "--rule", "mean"), "rule must be one of"),
         (("face.png", "--margin", "on"), "margin must be one of"),
         (("face.png", "--samples", "0"), "samples must be"),

@@ -100,6 +100,8 @@ def scan(
         if exit_code:
             raise typer.Exit(CODES.get(found.verdict or found.status, 0))
         return
+    if len(sources) == 1 and not Path(sources[0]).exists() and not set(sources[0]) & set("*?[@") and sources[0] != "-":
+        raise ConfigError(f"{sources[0]} is not there; name a video, a picture, a folder, a pattern, @list.txt or -")
     if out is None:
         raise ConfigError("several files need --out FOLDER for results.jsonl, results.parquet and index.html")
     from unfooled.scanning.bulk import scan_many
