@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import pickle
 import time
 from collections.abc import Iterator
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +82,25 @@ def test_a_detector_that_can_not_be_opened(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="gone is no run folder"):
         worker.start()
     assert worker.pid is None
+
+
+class Trap:
+    """What a process that a file has taken over would send: unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_what_a_process_says_is_never_unpickled(tmp_path: Path) -> None:
+    trap, worker = tmp_path / "trap", Worker(Settings(data=tmp_path / "work", opener=fake))
+    pickle.loads(pickle.dumps(Trap(trap)))
+    assert trap.exists(), "the trap works"
+    trap.unlink()
+    for said in (pickle.dumps(Trap(trap)), b"{", b"{}", b"[]", b""):
+        worker._pipe, there = Pipe()
+        there.send_bytes(said)
+        assert worker._receive(time.monotonic() + 5, lambda: False) is None
+    assert not trap.exists()

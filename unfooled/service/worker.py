@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import resource
@@ -101,13 +102,15 @@ class Worker:
             return self._lost()
         while message := self._receive(limit, stopped):
             kind, *rest = message
-            if kind == "progress":
-                progress(*rest)
+            if kind == "progress" and len(rest) == 2:
+                progress(str(rest[0]), float(rest[1]))
             elif kind == "memory":
                 self.stop()
                 return Outcome("failed", f"needs more memory than the {self.settings.memory / 1e9:g} GB allowed")
+            elif kind in ("done", "failed", "disk") and rest:
+                return Outcome(kind, str(rest[0]))
             else:
-                return Outcome(kind, rest[0])
+                break
         if stopped():
             self.stop()
             return Outcome("stopped")
@@ -140,9 +143,10 @@ class Worker:
         while not stopped() and (left := limit - time.monotonic()) > 0:
             try:
                 if self._pipe.poll(min(left, 0.2)):
-                    message: tuple[Any, ...] = self._pipe.recv()
-                    return message
-            except (EOFError, OSError):
+                    # Never a pickle: a hostile file may speak through the process that it has taken over.
+                    message = json.loads(self._pipe.recv_bytes())
+                    return tuple(message) if isinstance(message, list) and message else None
+            except (EOFError, OSError, ValueError):
                 return None
         return None
 
@@ -155,19 +159,23 @@ def _main(pipe: Connection, settings: Settings) -> None:
         scanner = settings.opener(settings.detector, settings.options)
         about = scanner.about().model_dump_json()
     except (UnfooledError, OSError) as error:
-        pipe.send(("refused", " ".join(str(error).split())))
+        _tell(pipe, "refused", " ".join(str(error).split()))
         return
     limit_memory(settings.memory)
-    pipe.send(("ready", about))
+    _tell(pipe, "ready", about)
     while True:
         try:
             path, name, evidence = pipe.recv()
         except (EOFError, OSError):
             return
         answer = _scan(scanner, Path(path), name, Path(evidence), pipe)
-        pipe.send(answer)
+        _tell(pipe, *answer)
         if answer[0] == "memory":
             return
+
+
+def _tell(pipe: Connection, *message: str | float) -> None:
+    pipe.send_bytes(json.dumps(message).encode())
 
 
 def _scan(scanner: Any, path: Path, name: str, evidence: Path, pipe: Connection) -> tuple[str, str]:
@@ -179,7 +187,7 @@ def _scan(scanner: Any, path: Path, name: str, evidence: Path, pipe: Connection)
         now = time.monotonic()
         if stage != said[0] or now - said[1] > 0.2:
             said = (stage, now)
-            pipe.send(("progress", stage, share))
+            _tell(pipe, "progress", stage, share)
 
     try:
         scan = scanner(path, name=name, evidence=evidence, progress=progress)
