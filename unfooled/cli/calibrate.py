@@ -58,6 +58,8 @@ def calibrate(
     """
     if faces not in (None, "given", "found"):
         raise ConfigError(f"--faces must be given or found, got {faces!r}")
+    if not run.exists():
+        raise ConfigError(f"{run} is not there; name a run folder or checkpoint")
     from unfooled.memory import keep_memory
 
     keep_memory()
