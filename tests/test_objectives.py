@@ -127,6 +127,8 @@ CHANGES: list[tuple[str, dict[str, object], dict[str, object]]] = [
     ("at", {}, {"norm": "l2", "eps": 0.5}),
     ("at", {}, {"steps": 2}),
     ("at", {}, {"step_size": "0.5/255"}),
+    ("at", {}, {"noise": 2}),
+    ("afsl", {"steps": 1}, {"noise": 1}),
     ("trades", {}, {"beta": 3}),
     ("trades", {}, {"batch_norm": "separate"}),
     ("afsl", {}, {"beta1": 16}),
@@ -295,3 +297,35 @@ def test_every_default_is_told() -> None:
         told = objectives.defaults(name)
         assert objectives.create(name, **told) == objectives.create(name)
         assert isinstance(objectives.create(name), Objective)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_noise_stays_and_the_step_goes_up_to_eps_further(detector: Detector, norm: str) -> None:
+    objective = objectives.create("at", norm=norm, eps="8/255", noise=2, steps=1)
+    assert isinstance(objective, Robust)
+    assert objective.attack
+    x, y = torch.full((4, 3, 16, 16), 0.5), torch.tensor([0, 1, 0, 1])
+    distance = objective.attack.threat.distance
+    found = [distance(objective.perturbed(detector, x, y) - x) * 255 / 8 for _ in range(8)]
+    assert torch.cat(found).max() <= 3 + 1e-4
+    assert torch.cat(found).max() > (2.5 if norm == "linf" else 1.5)
+
+
+def test_n_fgsm_is_noise_and_one_signed_step_from_there(detector: Detector) -> None:
+    objective = objectives.create("at", eps="4/255", noise=2, steps=1)
+    assert isinstance(objective, Robust)
+    x, y = torch.rand(4, 3, 16, 16), torch.tensor([0, 1, 0, 1])
+    torch.manual_seed(5)
+    found = objective.perturbed(detector, x, y, loss="margin")
+    torch.manual_seed(5)
+    noisy = Linf(8 / 255).sample(x, None).clamp(0, 1).requires_grad_()
+    detector.eval()
+    logits = detector(noisy)
+    (slope,) = torch.autograd.grad((logits * (1 - 2 * y)).sum(), noisy)
+    torch.testing.assert_close(found, (noisy.detach() + 4 / 255 * slope.sign()).clamp(0, 1), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "options"), [("trades", {}), ("afsl", {"adversary": "features"})])
+def test_noise_is_refused_where_the_search_has_no_gradient_at_its_start(name: str, options: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=r"noise needs an adversary that ascends the margin.*leave noise out"):
+        objectives.create(name, noise=2, **options)

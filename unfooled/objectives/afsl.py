@@ -40,6 +40,10 @@ class AFSL(Robust):
     pairs: Pairs = "all"
     adversary: Literal["bce", "features", "both"] = "bce"
 
+    def __post_init__(self) -> None:
+        if self.adversary == "features":
+            self.need_margin("the features of adversary=features")
+
     def scaled(self, fraction: float) -> Self:
         return replace(super().scaled(fraction), beta2=self.beta2 * fraction)
 
@@ -51,7 +55,7 @@ class AFSL(Robust):
                 "srl": self.beta2 * real_fake(features, y, self.pairs),
                 **similarities(detector, y, features),
             }
-        x_adv = replace(self.attack, loss=ADVERSARIES[self.adversary]).search(detector, x, y)
+        x_adv = self.perturbed(detector, x, y, loss=ADVERSARIES[self.adversary])
         features, features_adv = self.both(detector, x, x_adv)
         reference = features.detach() if self.stop_gradient else features
         return {

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
 
 from unfooled.attacks.gradient import PGD
+from unfooled.errors import ConfigError
 from unfooled.losses import Pairs, cosine, logit_adjusted_bce, similarity_regularization
 from unfooled.models.detector import Detector
 from unfooled.threats import Linf
@@ -59,14 +60,28 @@ class Robust(Objective):
             detector in eval mode with frozen weights. None: no adversary, the clean limit.
         batch_norm: ``joint``: one forward on clean and perturbed rows together; ``separate``: one forward each, so
             that each half is normalised by its own statistics.
+        noise: radius, in eps, of uniform noise on the input before the search, which then starts there and goes up to
+            eps further, without a random start of its own: with 2 and one step this is N-FGSM (arXiv:2202.01181). The
+            noise stays, so x_adv lies up to ``(1 + noise) * eps`` away. 0: none. Only for an adversary that ascends
+            the margin: a distance to what the clean input gives has no gradient at its own start.
     """
 
     attack: PGD | None = field(default_factory=lambda: PGD(Linf(2 / 255), steps=5, keep="last", seed=None))
     batch_norm: Literal["joint", "separate"] = "joint"
+    noise: float = 0.0
 
     @property
     def eps(self) -> float:
         return self.attack.threat.eps if self.attack else 0.0
+
+    def need_margin(self, adversary: str) -> None:
+        """Refuse noise for an adversary that has no gradient at its start.
+
+        Raises:
+            ConfigError: it has none.
+        """
+        if self.noise:
+            raise ConfigError(f"noise needs an adversary that ascends the margin, got {adversary}; leave noise out")
 
     def scaled(self, fraction: float) -> Self:
         if self.attack is None or fraction == 0:
@@ -76,6 +91,20 @@ class Robust(Objective):
         return replace(
             self, attack=replace(self.attack, threat=threat, step_size=None if step is None else step * fraction)
         )
+
+    def perturbed(self, detector: Detector, x: Tensor, y: Tensor, **search: Any) -> Tensor:
+        """x_adv: what the adversary makes of ``x``.
+
+        Args:
+            search: fields of the attack that the objective decides, such as ``loss``.
+        """
+        assert self.attack is not None, "the clean limit has no adversary"
+        attack = replace(self.attack, **search)
+        if not self.noise:
+            return attack.search(detector, x, y)
+        wide = replace(attack.threat, eps=self.noise * attack.threat.eps)
+        start = wide.project(x, wide.sample(x, None))
+        return replace(attack, random_start=False).search(detector, start, y)
 
     def both(self, detector: Detector, x: Tensor, x_adv: Tensor) -> tuple[Tensor, Tensor]:
         """(B, D) features of the clean and of the perturbed rows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ class AdversarialTraining(Robust):
         if self.attack is None:
             features, logits = forward(detector, x)
             return {"bce": self.bce(logits, y), **similarities(detector, y, features)}
-        x_adv = replace(self.attack, loss="margin").search(detector, x, y)
+        x_adv = self.perturbed(detector, x, y, loss="margin")
         if not self.half:
             features, logits = forward(detector, x_adv)
             return {"bce_adv": self.bce(logits, y), **similarities(detector, y, features)}
@@ -62,11 +62,14 @@ class Trades(Robust):
 
     beta: float = 6.0
 
+    def __post_init__(self) -> None:
+        self.need_margin("the KL of trades")
+
     def __call__(self, detector: Detector, x: Tensor, y: Tensor) -> Terms:
         if self.attack is None:
             features, logits = forward(detector, x)
             return {"bce": self.bce(logits, y), **similarities(detector, y, features)}
-        x_adv = replace(self.attack, loss="kl", start="gaussian").search(detector, x, y)
+        x_adv = self.perturbed(detector, x, y, loss="kl", start="gaussian")
         features, features_adv = self.both(detector, x, x_adv)
         logits, logits_adv = classify(detector, torch.cat([features, features_adv])).chunk(2)
         return {
