@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import pytest
 from unfooled.data.faces import Face, YuNet
 from unfooled.data.images import Pixels
 from unfooled.data.tracks import Track, follow
-from unfooled.errors import ConfigError
+from unfooled.errors import ConfigError, DataError
 
 MARKS = np.array([(12, 15), (28, 15), (20, 24), (14, 32), (26, 32)], float)
 Place = tuple[float, float] | None
@@ -250,6 +251,33 @@ def test_frames_are_read_once_and_let_go() -> None:
 def test_wrong_options_are_refused(options: dict[str, float], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         follow(frames(1), Fake(lambda i: []), **options)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_give_the_same_tracks_whichever_look_is_done_first(threads: int) -> None:
+    class Slow(Fake):
+        def __call__(self, pixels: Pixels) -> list[Face]:
+            time.sleep(0.004 * (int(pixels[0, 0, 0]) % 3 == 0))
+            return super().__call__(pixels)
+
+    def where(i: int) -> list[Place]:
+        return [(2 * i, 5) if i % 7 else None, (150 - i, 30)]
+
+    def colour(i: int) -> int:
+        return 30 if i < 41 else 220
+
+    found = follow(frames(80, colour=colour), Slow(where), every=3, threads=threads)
+    plain = follow(frames(80, colour=colour), Fake(where), every=3)
+    assert [(t.id, span(t), lefts(t)) for t in found] == [(t.id, span(t), lefts(t)) for t in plain]
+    assert len(plain) == 4
+
+
+def test_what_a_thread_raises_comes_out() -> None:
+    def where(i: int) -> list[Place]:
+        raise DataError("no picture")
+
+    with pytest.raises(DataError, match="no picture"):
+        follow(frames(30), Fake(where), threads=2)
 
 
 def clip(path: Path, stop: int = 10**6) -> Iterator[Picture]:

@@ -347,7 +347,7 @@ def test_a_run_opens_with_its_recipe_and_calibration(run: Path) -> None:
     opened = Scanner.open(run, ScanOptions(samples=3))
     assert (opened.shape.size, opened.shape.clip, opened.shape.fps, opened.options.samples) == (48, 9, 12.5, 3)
     assert (opened.name, opened.calibration) == ("run", None)
-    assert not opened.about().calibrated
+    assert not opened.about.calibrated
     found = fit([-1.0, 1, 2, -2], [0, 0, 1, 1], detector=opened.detector.digest(), data="toys")
     calibration.write(found, run)
     assert Scanner.open(run).calibration == found
@@ -364,8 +364,8 @@ def test_without_a_run_the_small_detector_answers_and_says_what_it_is(
         Scanner.open()
     monkeypatch.setattr(module, "SMALL", run)
     opened = Scanner.open()
-    assert "demonstration" in opened.about().note
-    assert "no evidence" in opened.about().note
+    assert "demonstration" in opened.about.note
+    assert "no evidence" in opened.about.note
 
 
 @pytest.mark.parametrize(

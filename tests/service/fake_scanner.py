@@ -38,6 +38,7 @@ ABOUT = About(
 class FakeScanner:
     """Reads ``{"do": ...}`` from the file; anything else is given a verdict at once."""
 
+    @property
     def about(self) -> About:
         return ABOUT
 

@@ -102,21 +102,22 @@ class Found:
     decoded: int
 
 
-def find_tracks(path: Path, settings: Settings, frames: Footage | None = None) -> Found:
+def find_tracks(path: Path, settings: Settings, frames: Footage | None = None, threads: int = 0) -> Found:
     """The faces of a file followed from its first frame to its last; every sighting, whatever ``settings.frames``.
 
     Args:
         path: a video or a picture.
         settings: how.
         frames: where to look, distorted as the settings say; None: opened here.
+        threads: that look for faces beside the decoding; what is found is the same.
     """
     if frames is None:
         with Footage(path, settings.distortion if settings.boxes == "distorted" else None) as frames:
-            return find_tracks(path, settings, frames)
+            return find_tracks(path, settings, frames, threads)
     detector = _Counted(face_detector(settings.detector))
     shortest = 1 if frames.is_picture else settings.shortest
     try:
-        tracks = follow(frames, detector, every=settings.every, shortest=shortest)
+        tracks = follow(frames, detector, every=settings.every, shortest=shortest, threads=threads)
     except DataError as error:
         return Found("unreadable", str(error), [], frames.count)
     if tracks:
@@ -177,11 +178,12 @@ class _Counted:
     """A detector that knows whether it has found any face."""
 
     def __init__(self, detector: FaceDetector) -> None:
-        self.detector, self.name, self.found = detector, detector.name, 0
+        self.detector, self.name, self.found = detector, detector.name, False
 
     def __call__(self, pixels: Pixels) -> list[Face]:
         faces = self.detector(pixels)
-        self.found += len(faces)
+        # Only ever set: several threads may ask.
+        self.found = self.found or bool(faces)
         return faces
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from unfooled.data.ahead import Ahead
 from unfooled.data.faces import Box, Face, FaceDetector, intersection_over_union
 from unfooled.data.images import Pixels
 from unfooled.errors import ConfigError
@@ -76,10 +78,11 @@ def follow(
     shortest: int = 5,
     smooth: int = 7,
     cut: float = 0.2,
+    threads: int = 0,
 ) -> list[Track]:
     """The tracks of all faces; a face that is lost for longer than ``gap``, or across a cut, begins a new one.
 
-    Reads the frames once and keeps two at most, so that memory grows by boxes alone.
+    Reads the frames once and keeps ``2 + 2 * threads`` at most, so that memory grows by boxes alone.
 
     Args:
         frames: in the order in which they are shown.
@@ -94,6 +97,8 @@ def follow(
             towards the ends of a track; 1 = as detected.
         cut: in (0, 1]; a new shot begins where the colours of two neighbouring frames, region by region, differ by
             more; 1 = never. The clips that it was set on: .30 and more at cuts, .11 and less elsewhere.
+        threads: that look for faces while the next frames are decoded; the tracks are the same. 0: none, one after the
+            other.
 
     Raises:
         ConfigError: an option is out of its range.
@@ -103,20 +108,29 @@ def follow(
     second leads, which parts people who cross, else where it was last; gaps are bridged.
     """
     _check(every, gap, overlap, sure, shortest, smooth, cut)
-    shot, found = _Shot(gap, overlap), list[_Path]()
-    held: tuple[TimedPicture, bool] | None = None
-    before, since = None, 0
-    for frame in frames:
-        colours = _colours(frame.pixels)
-        if before is not None and _difference(before, colours) > cut:
-            found += _closed(shot, held, detector)
-            shot, since = _Shot(gap, overlap), 0
-        look = since % every == 0
-        shot.times.append((frame.index, frame.time))
-        if look:
-            shot.add(detector(frame.pixels))
-        held, before, since = (frame, look), colours, since + 1
-    found += _closed(shot, held, detector)
+    shots = [_Shot(gap, overlap)]
+
+    def look_at(frame: TimedPicture) -> None:
+        ahead.call(detector, frame.pixels, partial(shots[-1].add, len(shots[-1].times) - 1))
+
+    held: TimedPicture | None = None
+    before, since, looked = None, 0, True
+    with Ahead(threads) as ahead:
+        for frame in frames:
+            colours = _colours(frame.pixels)
+            if before is not None and _difference(before, colours) > cut:
+                if held is not None and not looked:
+                    look_at(held)
+                shots.append(_Shot(gap, overlap))
+                since = 0
+            looked = since % every == 0
+            shots[-1].times.append((frame.index, frame.time))
+            if looked:
+                look_at(frame)
+            held, before, since = frame, colours, since + 1
+        if held is not None and not looked:
+            look_at(held)
+    found = [path for shot in shots for path in (*shot.ended, *shot.active)]
     tracks = [_sightings(path, smooth) for path in found if max(f.score for _, f in path.faces) >= sure]
     kept = sorted((t for t in tracks if len(t) >= shortest), key=lambda t: (t[0].index, t[0].face.box))
     return [Track(str(n), sightings) for n, sightings in enumerate(kept)]
@@ -159,9 +173,9 @@ class _Shot:
     active: list[_Path] = field(default_factory=list)
     ended: list[_Path] = field(default_factory=list)
 
-    def add(self, faces: list[Face]) -> None:
-        """The faces of the newest frame: each goes to a track that is still alive, or begins one."""
-        place, (_, now) = len(self.times) - 1, self.times[-1]
+    def add(self, place: int, faces: list[Face]) -> None:
+        """The faces of frame ``place`` of the shot: each goes to a track that is still alive, or begins one."""
+        _, now = self.times[place]
         lost = [p.missed is not None and now - p.missed > self.gap for p in self.active]
         self.ended += [p for p, gone in zip(self.active, lost, strict=True) if gone]
         self.active = [p for p, gone in zip(self.active, lost, strict=True) if not gone]
@@ -176,13 +190,6 @@ class _Shot:
         for path in (self.active[t] for t in waiting):
             path.missed = now if path.missed is None else path.missed
         self.active += [_Path(self.times, [(place, faces[f])]) for f in free]
-
-
-def _closed(shot: _Shot, held: tuple[TimedPicture, bool] | None, detector: FaceDetector) -> list[_Path]:
-    """All tracks of a shot that is over, after a look at its last frame."""
-    if held is not None and not held[1]:
-        shot.add(detector(held[0].pixels))
-    return shot.ended + shot.active
 
 
 def _pairs(tracks: list[Box], faces: list[Box], overlap: float) -> list[tuple[int, int]]:

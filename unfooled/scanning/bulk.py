@@ -138,7 +138,7 @@ def scan_many(
                 start = partial(begin, run, options, out / outputs.EVIDENCE if evidence else None)
                 for task, answer in _engine(engine)(start, bulk.tasks(2 * max(count, 1)), count, timeout):
                     bulk.answered(task, answer)
-        copies = outputs.write(out, ledger, scanner.about(), evidence)
+        copies = outputs.write(out, ledger, scanner.about, evidence)
         return Summary(out, ledger.outcomes(), bulk.scanned, copies, given.passed_over, time.monotonic() - started)
 
 
@@ -225,7 +225,7 @@ class _Bulk:
 
 def _job(scanner: Scanner) -> dict[str, Any]:
     """All that a result depends on beside the file."""
-    about = scanner.about()
+    about = scanner.about
     return {
         "work": "scan", "detector": about.digest, "name": about.name, **scanner.options.facts(),
         "calibration": about.calibration, "scale": asdict(scanner.scale), "unfooled": __version__,

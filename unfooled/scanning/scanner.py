@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -53,6 +54,7 @@ class Scanner:
         note: what the detector is and is not.
         calibration: None: it was never calibrated, and every verdict says so.
         device: of the detector.
+        threads: that look for faces while the file is decoded; the result is the same. 0: none.
     """
 
     detector: Detector
@@ -62,6 +64,7 @@ class Scanner:
     note: str
     calibration: Calibration | None = None
     device: str = "cpu"
+    threads: int = 0
 
     @classmethod
     def open(
@@ -71,6 +74,7 @@ class Scanner:
         device: str = "cpu",
         *,
         calibrated: bool = True,
+        threads: int = 0,
     ) -> Scanner:
         """The scanner of a run.
 
@@ -79,6 +83,7 @@ class Scanner:
             options: None: the defaults.
             device: where it computes.
             calibrated: False: pass over a calibration, whatever it is.
+            threads: beside the decoding; for one file on an idle machine one a core.
 
         Raises:
             ConfigError: the small detector is not there, or an option does not fit the run.
@@ -101,7 +106,7 @@ class Scanner:
             )
         found = calibration.read(place, detector.digest()) if calibrated else None
         name = "small (ships with unfooled)" if run is None else folder.resolve().name
-        return cls(detector, shape, options, name, words.note(run is None, detector, found), found, device)
+        return cls(detector, shape, options, name, words.note(run is None, detector, found), found, device, threads)
 
     @property
     def scale(self) -> Scale:
@@ -165,7 +170,7 @@ class Scanner:
         settings = Settings(
             self.shape.size, self.options.crop_margin, self.options.face_detector, self.options.every, shortest=SHORTEST
         )
-        return find_tracks(frames.path, settings, frames)
+        return find_tracks(frames.path, settings, frames, self.threads)
 
     def seen(self, frames: Watched, tracks: Sequence[FaceTrack]) -> dict[str, Seen]:
         """What the detector is shown of each track; goes through the file once more."""
@@ -202,7 +207,7 @@ class Scanner:
         scan = Scan(
             file=name, sha256=sha256, status="ok", reason="", verdict=scale.word(logit), logit=plain(logit),
             probability=plain(scale.probability(logit)), rule=rule, thresholds=self._thresholds(), media=frames.media,
-            tracks=tracks, margin=turned, tampering=signs, cautions=[], detector=self.about(), unfooled=__version__,
+            tracks=tracks, margin=turned, tampering=signs, cautions=[], detector=self.about, unfooled=__version__,
         )  # fmt: skip
         return scan.model_copy(update={"cautions": words.cautions(scan, self, frames, dark)})
 
@@ -265,8 +270,9 @@ class Scanner:
         tell("margin", 1.0)
         return found
 
+    @cached_property
     def about(self) -> About:
-        """Who answers."""
+        """Who answers; worked out once, for it reads all weights."""
         known = self.calibration
         return About(
             name=self.name, digest=self.detector.digest(), calibrated=known is not None, note=self.note,
@@ -287,7 +293,7 @@ class Scanner:
         return Scan(
             file=name, sha256=sha256, status=status, reason=reason, verdict=None, logit=None, probability=None,
             rule=self.options.rule, thresholds=self._thresholds(), media=media, tracks=[], margin=None, tampering=None,
-            cautions=[], detector=self.about(), unfooled=__version__,
+            cautions=[], detector=self.about, unfooled=__version__,
         )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**2
 class Scans(Protocol):
     """What a worker needs of a scanner."""
 
+    @property
     def about(self) -> About:
         """Who answers."""
         ...

@@ -157,7 +157,7 @@ def _main(pipe: Connection, settings: Settings) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
         scanner = settings.opener(settings.detector, settings.options)
-        about = scanner.about().model_dump_json()
+        about = scanner.about.model_dump_json()
     except (UnfooledError, OSError) as error:
         _tell(pipe, "refused", " ".join(str(error).split()))
         return

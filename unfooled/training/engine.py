@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from unfooled.errors import ConfigError
 from unfooled.models.detector import Detector
 from unfooled.training.settings import Settings
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def place(settings: Settings) -> tuple[str, int | None]:
@@ -45,6 +48,9 @@ def make_fabric(settings: Settings) -> Fabric:
     Raises:
         ConfigError: this machine does not have them.
     """
+    # A second that only training has to spend: settings are read by every command.
+    from lightning_fabric import Fabric
+
     device, number = place(settings)
     # Its notes on standard error would tear a progress bar apart; its warnings still come through.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)

@@ -7,12 +7,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from unfooled import checkpoints
@@ -28,6 +26,10 @@ from unfooled.training.settings import Settings
 from unfooled.training.signatures import failure_signatures
 from unfooled.training.step import Stepper
 from unfooled.training.validation import limited, validate
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+    from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
 NOT_THE_RESULT = {"resume", "device", "devices", "workers", "save_every", "log_every"}
 
@@ -126,6 +128,8 @@ class _Run:
 
     def fit(self, progress: Progress | None) -> FitResult:
         """Epoch by epoch: train, validate, keep."""
+        from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+
         if self.settings.resume:
             self.resume()
         board = TensorBoardLogger(self.folder.path, "tensorboard", "", purge_step=self.done * self.per_epoch)
