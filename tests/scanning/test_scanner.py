@@ -80,6 +80,26 @@ def test_the_rule_says_which_face_speaks(rule: str, speaks: int, scanner: Make, 
     assert sorted(t.verdict for t in found.tracks) == ["fake", "real"]
 
 
+def test_a_face_that_is_too_dark_has_no_voice(scanner: Make, film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Mean brightness (20 + 200 + 90) / 3 = 103 and (150 + 200 + 90) / 3 = 147.
+    monkeypatch.setattr("unfooled.scanning.scanner.DARK", 130)
+    path = film([[20, 150]] * 8 + [[20]] * 8)
+    found = scanner(rule="largest")(path)
+    assert found.logit == pytest.approx(z_of(150), abs=0.1)
+    assert [t.verdict for t in found.tracks] == ["real", "fake"]
+    assert any("Next to nothing can be seen of face 0: too dark to speak" in text for text in found.cautions)
+    nobody = scanner()(film([[20]] * 8, "dark.mkv"))
+    assert (nobody.status, nobody.verdict) == ("no_score", None)
+    assert nobody.reason == "dark.mkv shows no face that is light enough to be judged"
+
+
+def test_the_peak_of_a_real_track_is_among_its_telling_points(scanner: Make, film: Film, tmp_path: Path) -> None:
+    reds = [10, 5, 20, 55, 15, 25, 12]
+    found = scanner(margin="off")(film([[r] for r in reds]), evidence=tmp_path / "e")
+    assert found.verdict == "real"
+    assert [t.frame for t in found.tracks[0].telling] == [1, 0, 3]
+
+
 def test_a_picture_has_no_time(scanner: Make, film: Film, tmp_path: Path) -> None:
     clip = np.zeros((96, 128, 3), np.uint8)
     clip[30:66, 30:66] = (150, 200, 90)

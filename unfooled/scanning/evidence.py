@@ -37,7 +37,8 @@ class Pictures:
     def telling(self, track: Track, shown: Pixels, wanted: bool) -> list[Telling]:
         """The points of a track that spoke loudest for its verdict, strongest first.
 
-        For ``real`` the lowest logits, for ``fake`` and ``undecided`` the highest: those a person should look at.
+        For ``real`` the lowest logits and the highest one, its peak; for ``fake`` and ``undecided`` the highest: those
+        a person should look at.
 
         Args:
             track: with its points.
@@ -48,7 +49,10 @@ class Pictures:
             OSError: a picture can not be written.
         """
         sign = 1 if track.verdict == "real" else -1
-        order = sorted(range(len(track.points)), key=lambda k: (sign * track.points[k].logit, k))[:EACH]
+        order = sorted(range(len(track.points)), key=lambda k: (sign * track.points[k].logit, k))
+        if sign > 0:
+            order = [*order[: EACH - 1], *order[EACH - 1 :][-1:]]
+        order = order[:EACH]
         return [self._one(track, k, shown[k], wanted) for k in order]
 
     def _one(self, track: Track, k: int, shown: Pixels, wanted: bool) -> Telling:

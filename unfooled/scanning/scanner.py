@@ -156,6 +156,9 @@ class Scanner:
                 logits = {k: logits_of(self.detector, s.pixels, self.shape, self.device) for k, s in seen.items()}
             except DataError as error:
                 return self.without_verdict(name, sha256, "no_score", _line(name, path, str(error)), frames.media)
+            if all(s.is_dark for s in seen.values()):
+                reason = "shows no face that is light enough to be judged"
+                return self.without_verdict(name, sha256, "no_score", _line(name, path, reason), frames.media)
         except RefusedError as error:
             return self.without_verdict(name, sha256, "refused", _line(name, path, str(error)), _media(frames))
         except (DataError, cv2.error) as error:
@@ -191,19 +194,21 @@ class Scanner:
         tell: Progress,
     ) -> Scan:
         rule, scale = self.options.rule, self.scale
-        means, areas = {k: mean(z) for k, z in logits.items()}, {k: s.area for k, s in seen.items()}
+        # A face of which nothing can be seen has its line in the result, and no voice.
+        heard = {k: s for k, s in seen.items() if not s.is_dark}
+        means, areas = {k: mean(logits[k]) for k in heard}, {k: s.area for k, s in heard.items()}
         loudest = speaker(means, areas, rule)
         logit = means[loudest]
         tell("scores", 1.0)
         told = pictures.Pictures(self.detector, self.shape, self.device, evidence)
-        tracks = [self._track(s, logits[k], means[k]) for k, s in seen.items()]
+        tracks = [self._track(s, logits[k]) for k, s in seen.items()]
         kept = pictures.most_telling({t.id: t.logit for t in tracks}, loudest)
         tracks = [t.model_copy(update={"telling": told.telling(t, seen[t.id].pixels, t.id in kept)}) for t in tracks]
         tell("evidence", 1.0)
-        signs = self._tampering({k: s.pixels for k, s in seen.items()}, means, areas)
+        signs = self._tampering({k: s.pixels for k, s in heard.items()}, means, areas)
         tell("tampering", 1.0)
-        turned = self._margin(seen, means, loudest, tell)
-        dark = [name for name, s in seen.items() if s.pixels.mean() < DARK]
+        turned = self._margin(heard, means, loudest, tell)
+        dark = [name for name in seen if name not in heard]
         scan = Scan(
             file=name, sha256=sha256, status="ok", reason="", verdict=scale.word(logit), logit=plain(logit),
             probability=plain(scale.probability(logit)), rule=rule, thresholds=self._thresholds(), media=frames.media,
@@ -211,8 +216,8 @@ class Scanner:
         )  # fmt: skip
         return scan.model_copy(update={"cautions": words.cautions(scan, self, frames, dark)})
 
-    def _track(self, seen: Seen, logits: list[float], logit: float) -> Track:
-        sightings = seen.track.sightings
+    def _track(self, seen: Seen, logits: list[float]) -> Track:
+        sightings, logit = seen.track.sightings, mean(logits)
         points = []
         for window, z in zip(seen.windows, logits, strict=True):
             first = sightings[window[0]]
@@ -304,6 +309,11 @@ class Seen:
     track: FaceTrack
     windows: list[Window]
     pixels: Pixels
+
+    @property
+    def is_dark(self) -> bool:
+        """Whether next to nothing can be seen of the face."""
+        return float(self.pixels.mean()) < DARK
 
     @property
     def area(self) -> float:

@@ -71,7 +71,7 @@ def cautions(scan: Scan, scanner: Scanner, frames: Watched, dark: Sequence[str] 
             found.append(f"The thresholds were set on face crops {how}, here they were cut another way.")
     found += _of_file(scan, scanner, frames)
     if dark:
-        found.append(f"Next to nothing can be seen of face {', '.join(dark)}: too dark for a score that means much.")
+        found.append(f"Next to nothing can be seen of face {', '.join(dark)}: too dark to speak for the file.")
     if scan.margin is not None and scan.margin.linf_255 is not None and scan.margin.fragile:
         found.append(
             f"A change of {scan.margin.linf_255:.2g}/255 in every pixel, which nobody sees, turns this verdict: "
