@@ -38,7 +38,7 @@ class MarginSearch:
         largest: radius that is tried last.
     """
 
-    steps: int = 20
+    steps: int = 10
     tolerance: float = 0.05
     seed: int = 0
     largest: float = LARGEST
