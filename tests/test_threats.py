@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unfooled.errors import ConfigError
-from unfooled.threats import L2, Linf, Threat
+from unfooled.threats import L0, L2, Linf, Threat
 
 SHAPES = st.sampled_from([(1, 3, 4, 4), (3, 3, 5, 2), (2, 3, 2, 3, 3)])
 LINF = st.one_of(st.sampled_from([0.0, 1.0, math.inf]), st.floats(1e-4, 1.0)).map(Linf)
@@ -139,3 +139,35 @@ def test_threats_are_values() -> None:
     assert Linf(0.1) == Linf(0.1) != L2(0.1)
     assert len({Linf(0.1), Linf(0.1), L2(0.1)}) == 2
     assert repr(Linf(0.1)) == "Linf(eps=0.1)"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 30), SHAPES, SEEDS, TYPES)
+def test_few_pixels_are_kept_those_that_changed_most(
+    pixels: int, shape: tuple[int, ...], seed: int, dtype: torch.dtype
+) -> None:
+    threat = L0(pixels)
+    x, y = pair(shape, seed, dtype, 0.5)
+    once = threat.project(x, y)
+    assert once.aminmax().min >= 0
+    assert once.aminmax().max <= 1
+    count = min(pixels, x[0, 0].numel())
+    assert (threat.distance(once - x) <= count).all()
+    change = (y - x).abs().sum(1).flatten(1)
+    kept = (once != x).any(1).flatten(1)
+    for row in range(len(x)):
+        if kept[row].any() and not kept[row].all():
+            assert change[row][kept[row]].min() >= change[row].sort(descending=True).values[count - 1]
+    assert torch.equal(threat.project(x, once), once) or (threat.project(x, once) - once).abs().max() < 1e-6
+    sampled = threat.sample(x, seed)
+    assert (threat.distance(sampled - x) <= count).all()
+    assert torch.equal(sampled[:1], threat.sample(x[:1], seed))
+    step = threat.direction(y - x)
+    assert (threat.distance(step) == 1).all()
+    assert torch.equal(step.any(1).flatten(1).nonzero()[:, 1], change.argmax(1))
+
+
+def test_pixels_are_whole() -> None:
+    with pytest.raises(ConfigError, match=r"counts pixels and must be whole, got 2.5; write 32"):
+        L0(2.5)
+    assert L0(math.inf).project(torch.zeros(1, 3, 2, 2), torch.ones(1, 3, 2, 2)).sum() == 12

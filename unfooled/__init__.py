@@ -10,12 +10,13 @@ if TYPE_CHECKING:
     from unfooled.checkpoints import load
     from unfooled.evaluation import evaluate
     from unfooled.models.wrap import wrap
-    from unfooled.threats import L2, Linf
+    from unfooled.threats import L0, L2, Linf
 
 __version__ = "0.1.0"
-__all__ = ["L2", "Linf", "attacks", "evaluate", "load", "losses", "models", "wrap"]
+__all__ = ["L0", "L2", "Linf", "attacks", "evaluate", "load", "losses", "models", "wrap"]
 
 _HOMES = {
+    "L0": "unfooled.threats",
     "L2": "unfooled.threats",
     "Linf": "unfooled.threats",
     "evaluate": "unfooled.evaluation",

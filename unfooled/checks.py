@@ -43,7 +43,7 @@ def gradient_masking(
         x: (B, 3, H, W) or (B, 3, T, H, W) in [0, 1]; 32 to 128 samples tell enough.
         y: (B,) int64 with both classes.
         attack: the attack whose result is in doubt; where it is not PGD, PGD with its defaults stands in under the
-            same threat.
+            same threat, or at Linf 2/255 where PGD is not defined for that.
         surrogate: another detector, to see whether attacks made on it do more harm than the white-box attack.
 
     Raises:
@@ -51,7 +51,8 @@ def gradient_masking(
         DataError: ``x`` or ``y`` is not as above.
     """
     check_batch(x, y)
-    white_box = attack if isinstance(attack, PGD) else PGD(attack.threat)
+    threat = attack.threat if isinstance(attack.threat, PGD.threats) else Linf(2 / 255)
+    white_box = attack if isinstance(attack, PGD) else PGD(threat)
     findings = [
         zero_gradients(detector, x, y),
         bce_underflow(detector, x, y),

@@ -118,3 +118,46 @@ class L2(Threat):
     def _shrink(self, delta: Tensor) -> Tensor:
         norm = _per_row(self.distance(delta), delta)
         return delta * (self.eps / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp(max=1)
+
+
+@dataclass(frozen=True)
+class L0(Threat):
+    """At most eps pixels change, each in any channel by any amount; eps is a whole number.
+
+    Of a clip the pixels of all frames count together.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not math.isinf(self.eps) and self.eps != int(self.eps):
+            raise ConfigError(f"eps under norm l0 counts pixels and must be whole, got {self.eps:g}; write 32")
+
+    def distance(self, delta: Tensor) -> Tensor:
+        return (delta != 0).any(1).flatten(1).sum(1).to(delta)
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        """The sign of the gradient in the one pixel where its entries sum to most."""
+        steepness = gradient.abs().sum(1).flatten(1)
+        best = torch.zeros_like(steepness).scatter_(1, steepness.argmax(1, keepdim=True), 1)
+        return gradient.sign() * best.reshape(len(best), 1, *gradient.shape[2:])
+
+    def sample(self, x: Tensor, seed: int | None) -> Tensor:
+        """Random colours in random pixels."""
+        if math.isinf(self.eps):
+            raise ConfigError("eps must be finite for a random start, got inf")
+        order = uniform_like(x[:, :1], seed, "l0 pixels")
+        colours = (uniform_like(x, seed, "l0 colours") + 1) / 2
+        return torch.where(_strongest(order + 1, int(self.eps)), colours, x)
+
+    def _shrink(self, delta: Tensor) -> Tensor:
+        if math.isinf(self.eps):
+            return delta.clone()
+        return delta * _strongest(delta.abs().sum(1, keepdim=True), int(self.eps))
+
+
+def _strongest(values: Tensor, count: int) -> Tensor:
+    """(B, 1, ...) bool: the ``count`` largest of each row's ``values`` (B, 1, ...)."""
+    flat = values.flatten(1)
+    chosen = torch.zeros_like(flat, dtype=torch.bool)
+    chosen.scatter_(1, flat.topk(min(count, flat.shape[1]), dim=1).indices, True)
+    return chosen.reshape(values.shape)

@@ -31,7 +31,7 @@ from unfooled.attacks import (
 )  # fmt: skip
 from unfooled.errors import ConfigError
 from unfooled.models.detector import CosineHead, Detector, LinearHead
-from unfooled.threats import L2, Linf
+from unfooled.threats import L0, L2, Linf
 
 
 def conv(kind: str, seed: int = 0) -> Detector:
@@ -66,7 +66,7 @@ QUICK: dict[str, dict[str, object]] = {
     "stat": {"steps": 2},
     "universal": {"epochs": 2},
 }
-RADII = {"linf": "8/255", "l2": 0.7}
+RADII = {"linf": "8/255", "l2": 0.7, "l0": 5}
 
 
 def make(name: str, norm: str, kind: str, **options: object) -> Attack:
@@ -78,7 +78,7 @@ def make(name: str, norm: str, kind: str, **options: object) -> Attack:
 
 
 def norms(name: str) -> list[str]:
-    return [norm for norm, threat in (("linf", Linf), ("l2", L2)) if threat in ATTACKS[name].threats]
+    return [norm for norm, threat in (("linf", Linf), ("l2", L2), ("l0", L0)) if threat in ATTACKS[name].threats]
 
 
 THREATS = [(name, norm, RADII[norm]) for name in ATTACKS for norm in norms(name)]
@@ -326,7 +326,7 @@ def test_describe_transfer() -> None:
         ("fgsm:eps=inf", "eps must be finite"),
         ("noise:eps=inf", "eps must be finite"),
         ("pgd:eps=lots", "eps must be a number"),
-        ("pgd:norm=l3", "no norm named 'l3'; known: l2, linf"),
+        ("pgd:norm=l3", "no norm named 'l3'; known: l0, l2, linf"),
         ("pgd:steps=0", "steps must be >= 1"),
         ("pgd:steps=2.5", "whole number"),
         ("pgd:steps=inf", "whole number"),
@@ -368,7 +368,8 @@ def test_every_attack_has_a_threat_of_its_own_and_its_description_is_read_back(n
     if name != "transfer":
         assert attack.threat == default_threat(name)
         assert (attack.threat.eps == float("inf")) == attack.least_norm
-    assert create(name, eps=0.25, **surrogate).threat == replace(attack.threat, eps=0.25)
+    other = 8 if isinstance(attack.threat, L0) else 0.25
+    assert create(name, eps=other, **surrogate).threat == replace(attack.threat, eps=other)
     assert parse(describe(attack), **surrogate) == attack
     assert default_threat("pgd", "l2") == L2(0.5)
 

@@ -16,18 +16,19 @@ from unfooled.attacks.ensemble import Ensemble
 from unfooled.attacks.gradient import FGSM, PGD
 from unfooled.attacks.noise import Noise
 from unfooled.attacks.robust import RobustBlackBox, RobustWhiteBox
+from unfooled.attacks.sparse import Sparse
 from unfooled.attacks.square import Square
 from unfooled.attacks.statistical import StatAttack
 from unfooled.attacks.transfer import Transfer
 from unfooled.attacks.universal import Universal
 from unfooled.errors import ConfigError, suggest
 from unfooled.models.detector import Detector
-from unfooled.threats import L2, Linf, Threat
+from unfooled.threats import L0, L2, Linf, Threat
 
 __all__ = [
     "APGD", "ATTACKS", "FGSM", "PGD", "Adversarial", "Attack", "CarliniWagner", "DeepFool", "Ensemble", "Noise",
-    "RobustBlackBox", "RobustWhiteBox", "Square", "StatAttack", "Transfer", "Universal", "create", "default_threat",
-    "describe", "frozen", "parse",
+    "RobustBlackBox", "RobustWhiteBox", "Sparse", "Square", "StatAttack", "Transfer", "Universal", "create",
+    "default_threat", "describe", "frozen", "parse",
 ]  # fmt: skip
 
 ATTACKS: Mapping[str, type[Attack]] = {
@@ -40,13 +41,14 @@ ATTACKS: Mapping[str, type[Attack]] = {
     "pgd": PGD,
     "rbb": RobustBlackBox,
     "rwa": RobustWhiteBox,
+    "sparse": Sparse,
     "square": Square,
     "stat": StatAttack,
     "transfer": Transfer,
     "universal": Universal,
 }
-NORMS: Mapping[str, type[Threat]] = {"l2": L2, "linf": Linf}
-DEFAULT_EPS = {"l2": 0.5, "linf": 2 / 255}
+NORMS: Mapping[str, type[Threat]] = {"l0": L0, "l2": L2, "linf": Linf}
+DEFAULT_EPS = {"l0": 32, "l2": 0.5, "linf": 2 / 255}
 PUBLISHED_EPS = {"rbb": 16 / 255, "rwa": 16 / 255, "stat": 60 / 255}
 """Of attacks that are about a larger radius than the others."""
 
@@ -69,8 +71,8 @@ def create(name: str, **options: Any) -> Attack:
 
     Args:
         name: a key of ``ATTACKS``.
-        options: ``eps`` (number or text such as "2/255") and ``norm`` ("linf" or "l2") make the threat; what is not
-            given is as in ``default_threat``. The rest are fields of the attack. For ``transfer``: ``surrogate`` (a
+        options: ``eps`` (number or text such as "2/255") and ``norm`` ("linf", "l2" or "l0") make the threat; what is
+            not given is as in ``default_threat``. The rest are fields of the attack. For ``transfer``: ``surrogate`` (a
             Detector) and ``attack`` (a name, default "pgd", or an Attack); what else is given belongs to that inner
             attack.
 

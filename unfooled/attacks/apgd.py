@@ -106,6 +106,7 @@ class APGD(Attack):
     seed: int | None = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         need_finite(self.threat)
         for name in ("steps", "restarts"):
             if getattr(self, name) < 1:

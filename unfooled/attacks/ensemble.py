@@ -46,6 +46,7 @@ class Ensemble(Attack):
     seed: int | None = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         need_finite(self.threat)
         object.__setattr__(self, "weights", _weights(self.weights))
         self.members()

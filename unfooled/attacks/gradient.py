@@ -120,6 +120,7 @@ class FGSM(Attack):
     """
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         need_finite(self.threat)
 
     def perturb(self, detector: Detector, x: Tensor, y: Tensor) -> Tensor:
@@ -160,6 +161,7 @@ class PGD(Attack):
     seed: int | None = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         need_finite(self.threat)
         for option, allowed in (("loss", get_args(Loss)), ("keep", ("worst", "last")), ("start", ("ball", "gaussian"))):
             if getattr(self, option) not in allowed:

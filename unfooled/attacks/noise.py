@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from unfooled.attacks.base import Attack, Worst
 from unfooled.errors import ConfigError
 from unfooled.models.detector import Detector
 from unfooled.randomness import seed_of
+from unfooled.threats import L0, L2, Linf, Threat
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,13 @@ class Noise(Attack):
         ConfigError: ``draws`` < 1, or eps is inf.
     """
 
+    threats: ClassVar[tuple[type[Threat], ...]] = (Linf, L2, L0)
+
     draws: int = 1
     seed: int | None = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.draws < 1:
             raise ConfigError(f"draws must be >= 1, got {self.draws}")
         if self.threat.eps == float("inf"):

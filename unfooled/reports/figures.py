@@ -27,6 +27,8 @@ ROC_PANELS = 6
 MEAN = "macro"
 FPRS = (0.01, 0.05, 0.1, 0.2, 0.5)
 RUN = Column("Run", "text")
+EPS_SCALES = {"l0": (1, "changed pixels"), "l2": (1, "length of the change")}
+"""How a radius is drawn, by norm: its factor and unit; Linf in 1/255."""
 
 
 def legend(runs: Sequence[Run], marked: bool = False) -> tuple[Key, ...]:
@@ -154,7 +156,7 @@ def _eps_panel(
     runs: Sequence[Run], by_run: dict[str, list[ConditionResult]], attack: str, norm: str, kind: str, key: str
 ) -> Figure | None:
     rows, cells, words = [], [], []
-    scale = 1 if norm == "l2" else 255
+    scale, unit = EPS_SCALES.get(norm, (255, "in 1/255 of the pixel range"))
     for run in runs:
         attacked = sorted(by_run.get(run.name, []), key=lambda c: c.eps or 0.0)
         start = [run.clean] if run.clean and attacked and attacked[0].eps != 0 else []
@@ -172,7 +174,7 @@ def _eps_panel(
     if not rows:
         return None
     y = "AUC, both attacked" if kind == "auc" else "accuracy under attack"
-    x = "eps (length of the change)" if norm == "l2" else "eps (in 1/255 of the pixel range)"
+    x = f"eps ({unit})"
     spec = charts.over(rows, looks(runs), x, y, chance=kind == "auc")
     table = Table(f"{y} over eps, {attack}", (RUN, Column("eps"), Column(y)), cells)
     return Figure(key, y[0].upper() + y[1:], spec, f"{y} over eps under {attack}. {'. '.join(words)}.", table)
