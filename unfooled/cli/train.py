@@ -40,7 +40,7 @@ def train(
     from unfooled.training import first_process
 
     settings = config.load_recipe(recipe, set_ or [])
-    watch = _Watch()
+    watch = Watch()
     try:
         result = config.train(settings, out, resume=resume, device=device, progress=watch)
     finally:
@@ -53,7 +53,7 @@ def train(
     say(f"next: unfooled evaluate {shlex.quote(str(out))} --attack pgd")
 
 
-class _Watch:
+class Watch:
     """Shows a run under way: one bar with the terms of the last step, one line an epoch."""
 
     def __init__(self) -> None:

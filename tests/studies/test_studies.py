@@ -1,0 +1,233 @@
+"""Studies: what a file means, that work is shared and resumed, and that the table says what the results say."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unfooled import metrics
+from unfooled.cli import main
+from unfooled.errors import ConfigError
+from unfooled.results import Evaluation
+from unfooled.studies import load_study, tabulate, work_on
+from unfooled.studies.plan import jobs_of
+from unfooled.studies.tables import markdown
+from unfooled.studies.work import RESULT, is_done
+
+BASE = """epochs = 1
+[data]
+manifest = "{manifest}"
+size = 16
+[detector]
+width = 2
+stem_stride = 2
+[training]
+batch_size = 16
+lr = 0.05
+workers = 0
+[evaluation]
+attack = "none"
+"""
+STUDY = """recipe = "base.toml"
+seeds = [0, 1]
+split = "test"
+set = ["training.momentum=0.8"]
+compare = [["at", "plain"]]
+
+[attacks]
+"4/255" = ["fgsm:eps=4/255", "transfer:surrogate={plain},attack=fgsm,eps=4/255"]
+"8/255" = ["fgsm:eps=8/255", "transfer:surrogate={at},attack=fgsm,eps=8/255"]
+
+[[run]]
+name = "plain"
+
+[[run]]
+name = "at"
+start = "plain"
+set = ["objective.name=at", "objective.eps=8/255", "objective.steps=1"]
+"""
+
+
+@pytest.fixture(scope="module")
+def place(toy: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    manifest = toy.write(folder / "data", rows=32)
+    (folder / "base.toml").write_text(BASE.format(manifest=manifest))
+    (folder / "study.toml").write_text(STUDY)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(place: Path) -> Path:
+    """The folder of a finished study."""
+    work_on(load_study(place / "study.toml"), place / "study.toml", place / "out", device="cpu")
+    return place / "out"
+
+
+def test_jobs_come_after_what_they_need_and_know_their_changes(place: Path) -> None:
+    jobs = jobs_of(load_study(place / "study.toml"), place / "study.toml", Path("out"))
+    assert [j.name for j in jobs] == ["plain-0", "at-0", "plain-1", "at-1"]
+    plain, at = jobs[2], jobs[3]
+    assert (plain.start, plain.surrogates, plain.recipe.init) == ("", ("at-1",), None)
+    assert (at.start, at.surrogates, at.recipe.init) == ("plain-1", ("plain-1",), "out/plain-1")
+    assert plain.recipe.seed == at.recipe.seed == 1
+    assert plain.recipe.training.momentum == at.recipe.training.momentum == 0.8  # type: ignore[attr-defined]
+    assert at.recipe.objective.name == "at"
+    # Nobody transfers from a run to itself.
+    assert plain.attacks == (
+        "fgsm:eps=4/255", "fgsm:eps=8/255", "transfer:surrogate=out/at-1,attack=fgsm,eps=8/255"
+    )  # fmt: skip
+    assert at.attacks[1] == "transfer:surrogate=out/plain-1,attack=fgsm,eps=4/255"
+
+
+def test_variants_change_every_run(place: Path) -> None:
+    (place / "variants.toml").write_text(
+        STUDY.replace("seeds = [0, 1]", "seeds = [3]")
+        + '[[variant]]\nname = "a"\n[[variant]]\nname = "b"\nset = ["data.size=24"]\nmanipulations = ["Stripes"]\n'
+    )
+    jobs = jobs_of(load_study(place / "variants.toml"), place / "variants.toml", Path("out"))
+    assert [j.name for j in jobs] == ["plain-a-3", "at-a-3", "plain-b-3", "at-b-3"]
+    assert [j.recipe.data.size for j in jobs] == [16, 16, 24, 24]
+    assert [j.manipulations for j in jobs] == [(), (), ("Stripes",), ("Stripes",)]
+    assert jobs[3].start == "plain-b-3"
+
+
+def test_the_table_says_what_the_results_say(place: Path, done: Path) -> None:
+    study = load_study(place / "study.toml")
+    table = tabulate(study, place / "study.toml", done)
+    assert table.jobs == (4, 4)
+    read = {n: Evaluation.read(done / n / RESULT) for n in ("plain-0", "plain-1", "at-0", "at-1")}
+
+    def auc(name: str, place: int) -> float:
+        found = read[name]
+        return metrics.auc(np.asarray(found.conditions[place].logits), np.asarray(found.samples.label))
+
+    at = [auc("at-0", 0), auc("at-1", 0)]
+    assert table.aucs["", "at", "clean"].seeds == pytest.approx(at)
+    assert table.aucs["", "at", "clean"].value == pytest.approx(np.mean(at))
+    # The weakest of the threat, by seed: conditions 1 and 2 of a run that is no surrogate.
+    weakest = [min(auc(f"at-{s}", 1), auc(f"at-{s}", 2)) for s in (0, 1)]
+    assert table.aucs["", "at", "4/255"].seeds == pytest.approx(weakest)
+    plain = [auc(f"plain-{s}", 1) for s in (0, 1)]
+    assert table.aucs["", "plain", "4/255"].seeds == pytest.approx(plain)
+    both = [min(auc(f"plain-{s}", 2), auc(f"plain-{s}", 3)) for s in (0, 1)]
+    assert table.aucs["", "plain", "8/255"].seeds == pytest.approx(both)
+    difference = table.differences["", ("at", "plain"), "4/255"]
+    assert difference.value == pytest.approx(np.mean(weakest) - np.mean(plain))
+    for line in (*table.aucs.values(), *table.differences.values()):
+        assert line.low <= line.value <= line.high
+    assert table.seconds["at"] > table.seconds["plain"] > 0
+    text = markdown(study, table)
+    assert f"| at | {table.aucs['', 'at', 'clean']} |" in text
+    assert "| at - plain | " in text
+    assert not any(len({line.count("|") for line in block.splitlines()}) > 1 for block in text.split("\n\n") if block)
+
+
+def test_a_study_of_one_seed_draws_people_alone(place: Path, done: Path) -> None:
+    one = load_study(place / "study.toml").model_copy(update={"seeds": [1]})
+    line = tabulate(one, place / "study.toml", done).aucs["", "at", "8/255"]
+    found = Evaluation.read(done / "at-1" / RESULT)
+    interval = found.conditions[3].metrics["robust/both/frame_auc"]
+    assert line.seeds == (line.value,)
+    assert (line.low, line.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_variants_are_averaged(place: Path, done: Path, tmp_path: Path) -> None:
+    text = STUDY + '[[variant]]\nname = "a"\n[[variant]]\nname = "b"\n'
+    (place / "two.toml").write_text(text)
+    for name in ("plain", "at"):
+        for seed in (0, 1):
+            for variant in "ab":
+                # Any finished results do: seed 1 stands in for the variant b.
+                source = done / f"{name}-{seed if variant == 'a' else 1}"
+                shutil.copytree(source, tmp_path / f"{name}-{variant}-{seed}")
+                _rename(tmp_path / f"{name}-{variant}-{seed}", place / "two.toml", tmp_path)
+    table = tabulate(load_study(place / "two.toml"), place / "two.toml", tmp_path)
+    a, b, mean = (table.aucs[v, "at", "clean"].value for v in ("a", "b", "mean over variants"))
+    assert mean == pytest.approx((a + b) / 2)
+    assert ("mean over variants", ("at", "plain"), "8/255") in table.differences
+
+
+def _rename(folder: Path, path: Path, out: Path) -> None:
+    """Let a copied result pass for that of its new job."""
+    (job,) = [j for j in jobs_of(load_study(path), path, out) if j.name == folder.name]
+    found = json.loads((folder / RESULT).read_text())
+    found["provenance"]["study"] = list(job.attacks)
+    (folder / RESULT).write_text(json.dumps(found))
+
+
+def test_what_is_done_is_not_done_again(place: Path, done: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in done.rglob("*") if p.is_file()}
+    said: list[Any] = []
+    work_on(load_study(place / "study.toml"), place / "study.toml", done, tell=said.append)
+    assert not said
+    assert {p: p.stat().st_mtime_ns for p in done.rglob("*") if p.is_file()} == before
+
+
+def test_a_new_attack_evaluates_again_and_trains_no_more(place: Path, done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done / "plain-0", tmp_path / "plain-0")
+    (place / "more.toml").write_text(
+        STUDY.replace("seeds = [0, 1]", "seeds = [0]").partition("\n[[run]]\nname = \"at\"")[0]
+        .replace('["at", "plain"]', '["plain", "plain"]').replace('"fgsm:eps=8/255", ', '"noise:eps=8/255"')
+        .replace('"transfer:surrogate={at},attack=fgsm,eps=8/255"', "")
+    )  # fmt: skip
+    study = load_study(place / "more.toml")
+    (job,) = jobs_of(study, place / "more.toml", tmp_path)
+    assert not is_done(job, tmp_path)
+    weights = (tmp_path / "plain-0" / "best.safetensors").read_bytes()
+    work_on(study, place / "more.toml", tmp_path, device="cpu")
+    assert is_done(job, tmp_path)
+    assert (tmp_path / "plain-0" / "best.safetensors").read_bytes() == weights
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (("seeds", "sede"), r"study .*: sede: extra inputs are not permitted \(did you mean 'seeds'\?\)"),
+        (("[0, 1]", "[]"), "has no seeds; there is nothing to do"),
+        (("[0, 1]", "[1, 1]"), "has seed '1' twice"),
+        (('name = "at"', 'name = "plain"'), "has run 'plain' twice"),
+        (('name = "at"', 'name = "a-t"'), "run 'a-t' must be made of letters"),
+        (('start = "plain"', 'start = "at"'), "starts from 'at', which is no run above it"),
+        (("{plain}", "{plane}"), r"has no run 'plane' \(did you mean 'plain'\?\)"),
+        (('["at", "plain"]', '["at", "other"]'), "has no run 'other'"),
+        (('"test"', '"train"'), "split must be validation or test, got 'train'"),
+        (('"fgsm:eps=8/255"', '"fgsm:eps=4/255"'), "has the attack 'fgsm:eps=4/255' twice"),
+        (("[attacks]", "[attacks"), "is not TOML"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_told(change: tuple[str, str], text: str, place: Path) -> None:
+    (place / "bad.toml").write_text(STUDY.replace(*change))
+    with pytest.raises(ConfigError, match=text):
+        load_study(place / "bad.toml")
+
+
+def test_a_folder_of_another_recipe_is_refused(place: Path, done: Path) -> None:
+    (place / "other.toml").write_text(STUDY.replace("0.8", "0.7"))
+    with pytest.raises(ConfigError, match="was trained by another recipe; remove it, or choose another --out"):
+        work_on(load_study(place / "other.toml"), place / "other.toml", done)
+
+
+def test_two_processes_share_the_work_to_the_same_end(
+    place: Path, done: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "s"
+    with pytest.raises(SystemExit) as end:
+        main(["study", str(place / "study.toml"), "--out", str(out), "--workers", "2", "--device", "cpu"])
+    assert end.value.code in (0, None)
+    told = capsys.readouterr()
+    assert (out / "study.md").read_text() in told.out
+    assert "4 of 4 trainings" in told.out
+    one, other = (Evaluation.read(folder / "at-1" / RESULT) for folder in (done, out))
+    assert one.conditions[1].logits == pytest.approx(other.conditions[1].logits, abs=1e-4)
+    assert not list(out.glob(".*.lock"))
+    with pytest.raises(SystemExit) as end:
+        main(["study", str(place / "nowhere.toml"), "--out", str(out)])
+    assert end.value.code == 2
+    assert "can not be read" in capsys.readouterr().err
