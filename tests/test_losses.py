@@ -18,8 +18,10 @@ from unfooled.losses import (
     binary_kl,
     cosine,
     logit_adjusted_bce,
+    pairwise_ranking,
     similarity_regularization,
 )
+from unfooled.metrics import auc
 
 EXACT: dict[str, float] = {"rtol": 1e-12, "atol": 1e-15}
 
@@ -109,3 +111,25 @@ def test_bad_input_is_named() -> None:
         adversarial_similarity(torch.zeros(2, 3), torch.zeros(2, 4))
     with pytest.raises(DataError, match="row"):
         similarity_regularization(torch.zeros(2, 3), z)
+
+
+def test_ranking_bounds_what_the_auc_misses() -> None:
+    torch.manual_seed(0)
+    y = torch.arange(40) % 2
+    for spread in (0.0, 0.5, 2.0, 8.0):
+        z = torch.randn(40, dtype=torch.float64) + spread * (y - 0.5)
+        loss = pairwise_ranking(z, y)
+        pairs = [float(torch.log1p(torch.exp(r - f))) for r in z[y == 0] for f in z[y == 1]]
+        assert loss.item() == pytest.approx(sum(pairs) / len(pairs), rel=1e-12)
+        assert loss.item() / math.log(2) >= 1 - auc(z.numpy(), y.numpy())
+    assert pairwise_ranking(torch.zeros(4), torch.tensor([0, 1, 1, 1])).item() == pytest.approx(math.log(2))
+    assert pairwise_ranking(torch.tensor([-100.0, 100.0]), torch.tensor([0, 1])).item() == 0
+    assert pairwise_ranking(torch.tensor([100.0, -100.0]), torch.tensor([0, 1])).item() == pytest.approx(200)
+    alone = torch.randn(4, requires_grad=True)
+    absent = pairwise_ranking(alone, torch.ones(4, dtype=torch.int64))
+    assert absent.item() == 0
+    assert torch.autograd.grad(absent, alone)[0].abs().sum() == 0
+    z = torch.randn(7, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda z: pairwise_ranking(z, torch.tensor([0, 1, 0, 1, 1, 0, 0])), z)
+    with pytest.raises(DataError, match="must have one shape"):
+        pairwise_ranking(torch.zeros(3), torch.zeros(2))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from unfooled import models, objectives
 from unfooled.attacks import PGD
 from unfooled.errors import ConfigError
-from unfooled.losses import adversarial_similarity, binary_kl, logit_adjusted_bce
+from unfooled.losses import adversarial_similarity, binary_kl, logit_adjusted_bce, pairwise_ranking
 from unfooled.models import Detector
 from unfooled.objectives import AFSL, OBJECTIVES, AdversarialTraining, AFSLPlus, Objective, Robust, Standard, Trades
 from unfooled.registry import summary
@@ -83,13 +83,15 @@ def test_afsl_is_golden_in_value_and_gradient(golden: Callable[[str], Path], pai
                 torch.testing.assert_close(grad, expected, rtol=1e-10, atol=1e-14)
 
 
-def test_afsl_plus_differs_from_afsl_by_half_of_the_classification_alone(golden: Callable[[str], Path]) -> None:
+def test_afsl_plus_differs_from_afsl_in_the_answers_it_asks_for(golden: Callable[[str], Path]) -> None:
     case = json.loads(golden("losses.json").read_text())["afsl"][0]
     f, f_adv, z = (torch.tensor(case[k], dtype=torch.float64) for k in ("f_clean", "f_adv", "z"))
     detector, y = Detector(Table(f, f_adv), Both(z, f)), torch.tensor(case["y"])
     x = torch.zeros(len(y), 3, 1, 1)
     plain, plus = (kind(0.3, Flip(Linf(1.0)))(detector, x, y) for kind in (AFSL, AFSLPlus))
-    assert {k: v for k, v in plus.items() if not k.startswith("dcl")} == {k: v for k, v in plain.items() if k != "dcl"}
+    rest = {k: v for k, v in plus.items() if k not in ("dcl", "dcl_adv", "rank")}
+    assert rest == {k: v for k, v in plain.items() if k != "dcl"}
+    assert plus["rank"].item() == pytest.approx(pairwise_ranking(-z, y).item())
     assert plus["dcl"].item() == pytest.approx(plain["dcl"].item() / 2)
     assert plus["dcl_adv"].item() == pytest.approx(logit_adjusted_bce(-z, y, 0.3).item() / 2)
 
@@ -141,6 +143,7 @@ CHANGES: list[tuple[str, dict[str, object], dict[str, object]]] = [
     ("afsl", {}, {"batch_norm": "separate"}),
     ("afsl-plus", {}, {"beta1": 16}),
     ("afsl-plus", {}, {"beta2": 1}),
+    ("afsl-plus", {}, {"beta3": 2}),
 ]
 
 

@@ -97,6 +97,27 @@ def similarity_regularization(features: Tensor, y: Tensor, *, pairs: Pairs = "al
     return cosines.relu().mean() if pairs == "relu" else cosines.mean()
 
 
+def pairwise_ranking(logits: Tensor, y: Tensor) -> Tensor:
+    """Mean softplus(z_real - z_fake) over all real x fake pairs; > 0, ln 2 where all are equal, 0 if a class is absent.
+
+    Divided by ln 2 it is an upper bound of 1 - AUC: each pair that is ranked wrongly costs at least ln 2.
+
+    Args:
+        logits: (B,).
+        y: (B,), 1 = fake.
+
+    Raises:
+        DataError: ``logits`` and ``y`` differ in length.
+
+    Source: RankNet, Burges et al. 2005, doi:10.1145/1102351.1102363. Deviation: real x fake pairs alone.
+    """
+    _same_shape("logits", logits, "y", y)
+    real, fake = logits[y == 0], logits[y == 1]
+    if not len(real) or not len(fake):
+        return 0 * logits.sum()
+    return F.softplus(real[:, None] - fake[None]).mean()
+
+
 def unit(features: Tensor) -> Tensor:
     """Each row divided by max(its length, 1e-8); a zero row stays zero."""
     return F.normalize(features, dim=1, eps=NORM_FLOOR)

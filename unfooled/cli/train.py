@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from unfooled.cli.progress import bars, console, say
 
-SHOWN = ("loss", "bce", "bce_adv", "kl", "dcl", "asl", "srl", "cos_real_fake", "cos_adv", "cos_weight")
+SHOWN = ("loss", "bce", "bce_adv", "kl", "dcl", "asl", "srl", "rank", "cos_real_fake", "cos_adv", "cos_weight")
 
 
 def train(

@@ -47,7 +47,7 @@ def create(name: str, **options: object) -> Objective:
     own = {key: value for key, value in options.items() if key not in ADVERSARY}
     if own.get("fake_share") == "delivered":
         del own["fake_share"]
-    for key in ("beta", "beta1", "beta2", "noise"):
+    for key in ("beta", "beta1", "beta2", "beta3", "noise"):
         if key in own and not number(f"objective {name}: {key}", own[key]) >= 0:
             raise ConfigError(f"objective {name}: {key} must be >= 0, got {own[key]}")
     objective: Objective = build("objective", name, OBJECTIVES[name], own)
