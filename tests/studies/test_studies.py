@@ -17,7 +17,7 @@ from unfooled.errors import ConfigError
 from unfooled.results import Evaluation
 from unfooled.studies import load_study, tabulate, work_on
 from unfooled.studies.plan import jobs_of
-from unfooled.studies.tables import markdown
+from unfooled.studies.tables import markdown, page
 from unfooled.studies.work import RESULT, is_done
 
 BASE = """epochs = 1
@@ -126,6 +126,12 @@ def test_the_table_says_what_the_results_say(place: Path, done: Path) -> None:
     text = markdown(study, table)
     assert f"| at | {table.aucs['', 'at', 'clean']} |" in text
     assert "| at - plain | " in text
+    html = page(study, table, "Study: toys")
+    assert html == page(study, table, "Study: toys")
+    for told in ("<h1>Study: toys</h1>", "trained with 2 seeds", "Paired differences of AUC", "at - plain"):
+        assert told in html
+    assert f"<span>{table.aucs['', 'at', '8/255'].value:.3f}</span>" in html
+    assert all(f'data-chart="tradeoff0-{n}"' in html for n in (0, 1))
     assert not any(len({line.count("|") for line in block.splitlines()}) > 1 for block in text.split("\n\n") if block)
 
 
@@ -223,6 +229,7 @@ def test_two_processes_share_the_work_to_the_same_end(
     assert end.value.code in (0, None)
     told = capsys.readouterr()
     assert (out / "study.md").read_text() in told.out
+    assert "study.html" in told.out
     assert "4 of 4 trainings" in told.out
     one, other = (Evaluation.read(folder / "at-1" / RESULT) for folder in (done, out))
     assert one.conditions[1].logits == pytest.approx(other.conditions[1].logits, abs=1e-4)

@@ -18,7 +18,7 @@ from unfooled.errors import ConfigError, UnfooledError
 if TYPE_CHECKING:
     from unfooled.studies import Step
 
-TABLE = "study.md"
+TABLE, PAGE = "study.md", "study.html"
 
 
 def study(
@@ -31,7 +31,8 @@ def study(
     """Train a grid of recipes with several seeds, attack all of them, and compare them person by person.
 
     Killed at any moment, the same command goes on. The table has the mean over seeds and an interval over people and
-    seeds; of several attacks of one threat the weakest AUC counts. It is written to study.md in the folder.
+    seeds; of several attacks of one threat the weakest AUC counts. It is written to study.md in the folder, and drawn
+    in study.html.
 
     ```
     unfooled study recipes/studies/robust.toml --out studies/robust --workers 2
@@ -45,7 +46,7 @@ def study(
     from unfooled.files import check_target
     from unfooled.results import write_text
     from unfooled.studies import load_study, tabulate, work_on
-    from unfooled.studies.tables import markdown
+    from unfooled.studies.tables import markdown, page
 
     planned = load_study(file)
     check_target(out / TABLE)
@@ -58,7 +59,11 @@ def study(
     text = markdown(planned, found)
     write_text(out / TABLE, text)
     sys.stdout.write(text)
-    say(f"{found.jobs[0]} of {found.jobs[1]} trainings -> {out / TABLE}")
+    written = str(out / TABLE)
+    if found.aucs:
+        write_text(out / PAGE, page(planned, found, f"Study: {file.stem}"))
+        written += f", {PAGE}"
+    say(f"{found.jobs[0]} of {found.jobs[1]} trainings -> {written}")
 
 
 def _tell(step: Step) -> None:

@@ -48,7 +48,7 @@ def _json(value: object) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def build(sections: Sequence[Section], lead: str) -> str:
+def build(sections: Sequence[Section], lead: str, title: str = TITLE) -> str:
     """The HTML of the whole page; only the page's own two scripts may run, and nothing may be fetched."""
     script = _script((HERE / "report.js").read_text(encoding="utf-8"))
     specs = {f.key: f.spec for s in sections for g in s.groups for f in g.figures}
@@ -56,7 +56,7 @@ def build(sections: Sequence[Section], lead: str) -> str:
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     return environment.get_template("report.html").render(
-        title=TITLE,
+        title=title,
         lead=lead,
         sections=sections,
         icon="data:image/svg+xml;base64," + base64.b64encode(ICON.encode()).decode(),

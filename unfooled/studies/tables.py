@@ -14,6 +14,7 @@ from unfooled import metrics
 from unfooled.errors import DataError
 from unfooled.evaluation.conditions import CLEAN
 from unfooled.evaluation.tables import people
+from unfooled.reports.study import Row, render_study
 from unfooled.results import Evaluation, Samples
 from unfooled.studies.plan import Job, Study, jobs_of
 from unfooled.studies.work import results
@@ -189,3 +190,26 @@ def markdown(study: Study, table: StudyTable) -> str:
             text.append(f"| {attack}{f', {variant}' if variant else ''} | {run} | {line} |")
         text.append("")
     return "\n".join(text)
+
+
+def page(study: Study, table: StudyTable, title: str) -> str:
+    """The table as an offline HTML page with pictures of what robustness costs.
+
+    Raises:
+        DataError: no run is whole yet.
+    """
+    if not table.aucs:
+        raise DataError("no run of the study has all of its seeds yet; there is nothing to draw")
+    columns = [CLEAN, *study.attacks]
+    runs = dict.fromkeys((v, r) for v, r, _ in table.aucs)
+    pairs = dict.fromkeys((v, p) for v, p, _ in table.differences)
+    done = f"{table.jobs[0]} of {table.jobs[1]} trainings are done. " if table.jobs[0] < table.jobs[1] else ""
+    seeds = f"{len(study.seeds)} seeds" if len(study.seeds) > 1 else "one seed"
+    return render_study(
+        title,
+        [Row(v, r, {c: table.aucs[v, r, c] for c in columns}, table.seconds[r]) for v, r in runs],
+        [Row(v, f"{a} - {b}", {c: table.differences[v, (a, b), c] for c in columns}) for v, (a, b) in pairs],
+        [Row(v, r, {"AUC": line}, under=attack) for (v, r, attack), line in table.attacks.items()],
+        f"{done}Every run was trained with {seeds} and judged on the same faces of {study.split} people; of the attacks"
+        " of one threat the weakest AUC counts.",
+    )
