@@ -25,6 +25,9 @@ COMMON: dict[str, tuple[dict[str, Any], Any]] = {
 MESO = COMMON | {"form": ({}, "keras")}
 CSN = COMMON | {"features": ({}, "linear"), "head": ({"head": "linear"}, "cosine"), "checkpointing": ({}, True)}
 CHANGES = {
+    "convnet": COMMON
+    | {"width": ({}, 16), "depth": ({}, 3), "hidden": ({}, 64)}
+    | {"norm": ({}, "group"), "activation": ({}, "silu"), "residual": ({}, True)},
     "csn-r101": CSN,
     "csn-r50": CSN,
     "csn-small": CSN | {"width": ({}, 8), "stem_stride": ({}, 1)},
@@ -37,6 +40,7 @@ SAME_NUMBERS = {"checkpointing"}
 """Options that change the cost alone; their own tests say which."""
 VARIANTS = [
     *[(name, {"head": head}) for name in sorted(DETECTORS) for head in ("linear", "cosine")],
+    ("convnet", {"norm": "group", "activation": "silu", "residual": True}),
     ("csn-small", {"features": "linear", "stem_stride": 1}),
     ("meso4", {"form": "keras"}),
     ("mesoinception4", {"form": "keras"}),
@@ -142,6 +146,9 @@ def test_the_spec_is_json_and_builds_the_same_detector() -> None:
     [
         ("resnt", {}, "did you mean 'resnet'"),
         ("resnet", {"widht": 8}, "did you mean 'width'"),
+        ("convnet", {"width": 12}, "multiple of 8"),
+        ("convnet", {"depth": 7}, "1 to 6"),
+        ("convnet", {"size": 8}, "at least 16"),
         ("resnet", {"width": 0}, "at least 1"),
         ("resnet", {"stem_stride": 3}, "1 or 2"),
         ("resnet", {"size": 8}, "at least 16"),

@@ -10,7 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from unfooled import __version__
-from unfooled.cli import attack, calibrate, data, demo, evaluate, scan, serve, show, train
+from unfooled.cli import attack, calibrate, data, demo, evaluate, gan, scan, serve, show, study, train
 from unfooled.errors import UnfooledError
 
 app = typer.Typer(
@@ -23,7 +23,9 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.add_typer(data.app, name="data")
 app.command("train")(train.train)
+app.add_typer(gan.app, name="gan")
 app.command("evaluate")(evaluate.evaluate)
+app.command("study")(study.study)
 app.command("attack")(attack.attack)
 app.command("calibrate")(calibrate.calibrate)
 app.command("scan")(scan.scan)
@@ -33,8 +35,8 @@ app.command("list")(show.list_parts)
 
 
 INTERRUPTED = (
-    "interrupted; demo, evaluate, attack and a scan of several files go on with the same command, a training from its "
-    "last whole epoch with --resume, other commands start again"
+    "interrupted; demo, evaluate, study, attack and a scan of several files go on with the same command, a training "
+    "from its last whole epoch with --resume, other commands start again"
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from unfooled.models.convnet import convnet
 from unfooled.models.csn import csn_r50, csn_r101, csn_small
 from unfooled.models.detector import Detector
 from unfooled.models.mesonet import meso4, mesoinception4
@@ -14,6 +15,7 @@ from unfooled.registry import build, lookup
 __all__ = ["DETECTORS", "Detector", "create"]
 
 DETECTORS: dict[str, Callable[..., Detector]] = {
+    "convnet": convnet,
     "csn-r101": csn_r101,
     "csn-r50": csn_r50,
     "csn-small": csn_small,
