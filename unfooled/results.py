@@ -125,12 +125,18 @@ class ConditionResult(Record):
     ``distortion`` is what happened to the samples (after the attack, where there is one) before they were scored, such
     as ``blur:level=3``, and ``applied_to`` says to what: ``crops``. The metrics of an attacked and distorted condition
     compare with equally distorted samples that nobody attacked.
+
+    ``defense`` is what answered in place of the plain detector, such as ``jpeg:quality=75``; ``adaptive`` says that the
+    attack was made through it, else it was made on the plain detector. A defended condition compares with the same
+    defense of samples that nobody attacked.
     """
 
     name: str
     attack: str | None = None
     distortion: str | None = None
     applied_to: str | None = None
+    defense: str | None = None
+    adaptive: bool = False
     eps: Maybe = None
     norm: str | None = None
     steps: int | None = None

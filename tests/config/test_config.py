@@ -199,9 +199,9 @@ def test_attacks_from_text_take_the_recipes_eps(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(attacks.ATTACKS) - {"transfer"}))
 def test_a_recipes_eps_is_for_attacks_without_a_radius_of_their_own(name: str) -> None:
-    own = {"cw": math.inf, "deepfool": math.inf, "rwa": 16 / 255, "rbb": 16 / 255, "stat": 60 / 255}
+    own = {"cw": math.inf, "deepfool": math.inf, "rwa": 16 / 255, "rbb": 16 / 255, "stat": 60 / 255, "sparse": 32}
     assert build_attack(name, "3/255").threat.eps == pytest.approx(own.get(name, 3 / 255))
-    if name not in ("cw", "deepfool"):
+    if name not in ("cw", "deepfool", "sparse"):
         assert build_attack(f"{name}:eps=5/255", "3/255").threat.eps == pytest.approx(5 / 255)
 
 

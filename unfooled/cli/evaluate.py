@@ -15,8 +15,10 @@ from unfooled.errors import ConfigError
 from unfooled.files import check_target
 
 if TYPE_CHECKING:
-    from unfooled.results import Evaluation, Metric
+    from unfooled.results import ConditionResult, Evaluation, Metric
 
+SHORT = 26
+"""Letters of a condition's name that leave room for everything else in one line."""
 RADII = "0.5/255,1/255,2/255,4/255,8/255"
 
 
@@ -36,6 +38,17 @@ def evaluate(
             " faces are scored after each of them too."
         ),
     ] = None,
+    defense: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME[:key=value,...] answers in place of the plain detector, for clean faces and for each --attack"
+            " made on the plain detector; repeat for several. See `unfooled list`."
+        ),
+    ] = None,
+    adaptive: Annotated[bool, typer.Option(help="Also make each --attack through each --defense.")] = False,
+    retune: Annotated[
+        int, typer.Option(min=1, help="Gradients of an adaptive attack after which the defense decides anew.")
+    ] = 1,
     split: Annotated[str, typer.Option(help="test, validation, train, or all (also rows without a split).")] = "test",
     manipulation: Annotated[
         list[str] | None, typer.Option(help="Only fakes of this one, and the reals; repeat for several. Default: all.")
@@ -76,6 +89,7 @@ def evaluate(
     unfooled evaluate runs/afsl --attack transfer:surrogate=runs/standard
     unfooled evaluate runs/afsl --distortion all                    # 7 types x 5 levels of DeeperForensics-1.0
     unfooled evaluate runs/afsl --attack pgd --distortion h264      # clean, distorted, attacked, attacked > distorted
+    unfooled evaluate runs/afsl --attack fgsm:eps=2/255 --defense post-training:algorithm=2,freeze=false --adaptive
     unfooled evaluate --scores theirs.csv --data sets/faces/manifest.parquet --out theirs.json
     unfooled evaluate runs/afsl --adversarial their-images/
     ```
@@ -85,7 +99,7 @@ def evaluate(
         given = {
             "RUN": run, "--attack": attack, "--over-eps": over_eps, "--distortion": distortion,
             "--adversarial": adversarial, "--limit": limit, "--size": size, "--clip": clip, "--saved": saved,
-            "--manipulation": manipulation,
+            "--manipulation": manipulation, "--defense": defense, "--adaptive": adaptive,
         }  # fmt: skip
         if foreign := [option for option, value in given.items() if value]:
             raise ConfigError(f"--scores brings its own answers; leave out {', '.join(foreign)}")
@@ -103,7 +117,8 @@ def evaluate(
         chosen |= {"batch_size": batch_size, "device": device, "data": data, "split": split, "name": name}
         chosen |= {"manipulations": manipulation or []}
         chosen |= {"size": size, "clip": clip, "limit": limit, "adversarial": adversarial, "checks": checks, "out": out}
-        chosen |= {"saved": _qualities(saved), "distortions": distortion or []}
+        chosen |= {"saved": _qualities(saved), "distortions": distortion or [], "defended_by": defense or []}
+        chosen |= {"adaptive": adaptive, "retune": retune}
         result = _of_run(run, over_eps, attack or [], chosen)
     asked = f" of {limit} asked (as many reals as fakes)" if limit and len(result.samples.id) < limit else ""
     _show(result)
@@ -153,19 +168,34 @@ def _qualities(text: str | None) -> list[int]:
 def _show(result: Evaluation) -> None:
     notes = ["mean: over the five levels"] if result.level_means else []
     notes += [f"distorted: {where}" for where in {c.applied_to: None for c in result.conditions if c.applied_to}]
+    notes += [f"{c.defense}: {_each(c):.3f} s an image" for c in result.conditions if c.defense and not c.attack]
+    if any(c.defense for c in result.conditions):
+        notes.append("a > d: attack a on the plain detector, defense d answers; a through d: made through the defense")
     notes += [f"all faces: {result.distortion}, full frames before cropping"] if result.distortion else []
     table = Table(title=escape(result.name), caption=escape("; ".join(notes)) or None)
+    rows = list(_rows(result))
+    # Where names are long, intervals go below their numbers: what was done must stay readable at 80 columns.
+    narrow = max(len(name) for name, _ in rows) > SHORT
     table.add_column("condition", overflow="fold")
-    for title in ("AUC", "video AUC", "fakes only", "flipped"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for name, metrics in _rows(result):
+    # Papers on defenses count what is right, not what is ranked right.
+    counted = ["accuracy"] if any(c.defense for c in result.conditions) else []
+    for title in ("AUC", "video AUC", "fakes only", "flipped", *counted):
+        table.add_column(title.replace(" ", "\n") if narrow else title, justify="right", no_wrap=True)
+    for name, metrics in rows:
         attacked = "frame/auc" not in metrics
         frame, video = ("robust/both/frame_auc", "robust/both/video_auc") if attacked else ("frame/auc", "video/auc")
-        rest = (video, "robust/fakes_only/frame_auc", "attack_success_rate")
-        table.add_row(escape(name), with_interval(metrics.get(frame)), *(_value(metrics.get(key)) for key in rest))
+        rest = [video, "robust/fakes_only/frame_auc", "attack_success_rate"]
+        rest += ["accuracy_adv" if attacked else "accuracy"] if counted else []
+        auc = with_interval(metrics.get(frame))
+        auc = auc.replace(" ", "\n", 1) if narrow else auc
+        table.add_row(escape(name), auc, *(_value(metrics.get(key)) for key in rest))
     console.print(table)
     for warning in result.warnings:
         console.print(f"[bold]warning:[/bold] {escape(warning)}")
+
+
+def _each(condition: ConditionResult) -> float:
+    return (condition.seconds or 0.0) / max(1, len(condition.logits))
 
 
 def _rows(result: Evaluation) -> Iterator[tuple[str, dict[str, Metric]]]:

@@ -35,8 +35,9 @@ def report(
 
 
 def list_parts() -> None:
-    """Show detectors, attacks, distortions, objectives and manipulations, one line each."""
+    """Show detectors, attacks, defenses, distortions, objectives and manipulations, one line each."""
     from unfooled.attacks import ATTACKS
+    from unfooled.defenses import DEFENSES
     from unfooled.distortions import DISTORTIONS
     from unfooled.models import DETECTORS
     from unfooled.objectives import OBJECTIVES
@@ -44,8 +45,8 @@ def list_parts() -> None:
     from unfooled.synthesis.forgeries import MANIPULATIONS
 
     tables = {
-        "detectors": DETECTORS, "attacks": ATTACKS, "distortions": DISTORTIONS, "objectives": OBJECTIVES,
-        "manipulations": MANIPULATIONS,
+        "detectors": DETECTORS, "attacks": ATTACKS, "defenses": DEFENSES, "distortions": DISTORTIONS,
+        "objectives": OBJECTIVES, "manipulations": MANIPULATIONS,
     }  # fmt: skip
     for kind, table in tables.items():
         console.print(f"[bold]{kind}[/bold]")

@@ -11,15 +11,16 @@ from typing import Any
 
 import torch
 
-from unfooled import checkpoints
+from unfooled import checkpoints, defenses
 from unfooled.attacks import Attack
 from unfooled.config.parts import build, build_attack, check_fits, of_manipulations, to_test
 from unfooled.config.recipe import DataSection, Recipe, dump, load_recipe
 from unfooled.data.leaks import check_files, shared_people
 from unfooled.data.manifest import Manifest
+from unfooled.defenses import Defense
 from unfooled.distortions import Distortion, series
 from unfooled.errors import ConfigError, DataError
-from unfooled.evaluation import Condition, distorted, evaluate, evaluate_images
+from unfooled.evaluation import Condition, defended, distorted, evaluate, evaluate_images
 from unfooled.evaluation import over_eps as each_radius
 from unfooled.results import Evaluation
 from unfooled.training import FitResult, Progress, RunFolder, first_process, fit, place
@@ -61,6 +62,9 @@ def evaluate_run(
     *,
     over_eps: Sequence[float] = (),
     distortions: Sequence[str | Distortion] = (),
+    defended_by: Sequence[str | Defense] = (),
+    adaptive: bool = False,
+    retune: int = 1,
     data: Path | str | None = None,
     split: str = "test",
     manipulations: Sequence[str] = (),
@@ -86,6 +90,11 @@ def evaluate_run(
         over_eps: radii at which the first attack is repeated.
         distortions: as text (``blur:level=3``, ``blur`` for its five levels, ``all``) or as values: each is scored
             without an attack, and after each of ``attacks``.
+        defended_by: defenses, as text (``post-training:algorithm=2,freeze=false``) or as values: each answers for
+            samples that nobody attacked, and for each of ``attacks`` made on the plain detector. What they learn comes
+            from the training split of the run's own manifest, and is kept in the run folder.
+        adaptive: also make each attack through each defense.
+        retune: gradients of an adaptive attack after which the defense decides anew, >= 1.
         data: a manifest; None: the one of the run's recipe.
         split: ``test``, ``validation``, ``train`` or ``all``.
         manipulations: only the fakes of these, and the reals; none given: all.
@@ -103,10 +112,13 @@ def evaluate_run(
         DataError: people of the split trained or chose the detector, or a file is missing or damaged.
     """
     run = Path(run)
-    if adversarial is not None and (attacks or over_eps or distortions or saved or limit is not None):
+    if adversarial is not None and (attacks or over_eps or distortions or defended_by or saved or limit is not None):
         raise ConfigError(
-            "--adversarial brings its own images; leave out --attack, --over-eps, --distortion, --saved and --limit"
+            "--adversarial brings its own images; leave out --attack, --over-eps, --distortion, --defense, --saved and"
+            " --limit"
         )
+    if adaptive and not (attacks and defended_by):
+        raise ConfigError("--adaptive makes each --attack through each --defense; give at least one of both")
     if len(over_eps) and not attacks:
         raise ConfigError("--over-eps repeats the first --attack; give one, such as --attack pgd")
     after = [one for d in distortions for one in (series(d) if isinstance(d, str) else [d])]
@@ -148,9 +160,15 @@ def evaluate_run(
     if adversarial is not None:
         result = evaluate_images(detector, frames, adversarial, **given)
     else:
-        conditions = _conditions(attacks, over_eps, recipe.eps if recipe else None, after)
+        built = [build_attack(a, recipe.eps if recipe else None) if isinstance(a, str) else a for a in attacks]
+        guards = [defenses.parse(d) if isinstance(d, str) else d for d in defended_by]
+        conditions = _conditions(built, over_eps, after)
+        conditions += defended(built, list(dict.fromkeys(guards)), adaptive=adaptive, retune=retune)
         training = manifest.select(split="train")
         learn_from = to_test(sampling, training, size) if len(training) else None
+        if any(guard.learns for guard in guards):
+            own = _trained_on(recipe, manifest)
+            given |= {"keep": folder / "support", "support": to_test(sampling, own, size) if len(own) else None}
         result = evaluate(
             detector, frames, conditions, limit=limit, checks=checks, progress=progress, learn_from=learn_from,
             saved=saved, resume=parts, **given,
@@ -188,15 +206,20 @@ def not_a_test(split: str) -> list[str]:
     return [f"measured on {rows}: no test result"]
 
 
-def _conditions(
-    attacks: Sequence[str | Attack], radii: Sequence[float], eps: str | None, after: Sequence[Distortion]
-) -> list[Condition]:
-    built = [build_attack(a, eps) if isinstance(a, str) else a for a in attacks]
+def _conditions(built: Sequence[Attack], radii: Sequence[float], after: Sequence[Distortion]) -> list[Condition]:
     conditions = [Condition(a) for a in built]
     names = {c.name for c in conditions}
     conditions += [c for c in (each_radius(built[0], radii) if radii else []) if c.name not in names]
     # Two that overlap, such as blur and all, ask for the same.
     return conditions + distorted(built, list(dict.fromkeys(after)))
+
+
+def _trained_on(recipe: Recipe | None, evaluated: Manifest) -> Manifest:
+    """The training rows of the run's own manifest where it is here, else those of the evaluated one."""
+    if recipe is None or not Path(recipe.data.manifest).exists():
+        return evaluated.select(split="train")
+    rows = Manifest.read(recipe.data.manifest).select(split="train")
+    return of_manipulations(rows, recipe.data.leave_out, keep=False, option="data.leave_out")
 
 
 def _seen_in_training(trained_on: Path, evaluated: Manifest) -> list[str]:

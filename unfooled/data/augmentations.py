@@ -199,6 +199,34 @@ class Jitter(Augmentation):
 
 
 @dataclass(frozen=True)
+class Noise(Augmentation):
+    """Gaussian noise on every pixel of its own, of a clip too, as randomised smoothing asks it; p 1.
+
+    Args:
+        sigma: standard deviation in pixel units of [0, 1], > 0; the sum is limited to [0, 1] and rounded to 8 bits.
+
+    Source: arXiv:1902.02918. Deviation: limited and rounded, as ``defenses.Smoothing`` limits it too.
+    """
+
+    p: float = 1.0
+    sigma: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.sigma <= 1:
+            raise ConfigError(f"noise: sigma must be in (0, 1] pixel units, got {self.sigma:g}; write sigma=0.25")
+
+    def change(self, pixels: Pixels, rng: np.random.Generator) -> Pixels:
+        # One number seeds the noise, so that what follows draws the same, however large the frame or clip is.
+        own = np.random.default_rng(int(rng.integers(2**63)))
+        noisy = pixels + 255 * self.sigma * own.standard_normal(pixels.shape, dtype=np.float32)
+        return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+
+    def change_clip(self, clip: Pixels, rng: np.random.Generator) -> Pixels:
+        return self.change(clip, rng)
+
+
+@dataclass(frozen=True)
 class TimeMask(Augmentation):
     """Some consecutive frames of a clip turn into the mean colour of ImageNet; p 0.5.
 
@@ -238,6 +266,7 @@ AUGMENTATIONS: dict[str, Callable[..., Augmentation]] = {
     "grayscale": Grayscale,
     "jitter": Jitter,
     "jpeg": Jpeg,
+    "noise": Noise,
     "time_mask": TimeMask,
 }
 

@@ -71,12 +71,13 @@ class Store:
 
 
 def job(
-    detector: Detector, frames: Frames, condition: Condition, batch_size: int, learnt_from: str, *more: object
+    detector: Detector, frames: Frames, condition: Condition, batch_size: int, learnt_from: object, *more: object
 ) -> str:
     """Everything that decides the answers of a condition, as text."""
     attack, distortion = condition.attack, condition.distortion
-    asked = [describe(attack), repr(attack)] if attack else []
+    asked: list[object] = [describe(attack), repr(attack)] if attack else []
     asked += ["then", repr(distortion)] if distortion else []
+    asked += ["by", repr(condition.defense), condition.retune] if condition.defense else []
     facts = [__version__, detector.digest(), dict(detector.spec), frames.digest(), asked, batch_size, learnt_from, more]
     return json.dumps(facts, default=repr)
 
@@ -87,7 +88,7 @@ class Answers:
 
     Args:
         condition: its attack has learnt what it needs.
-        gallery, space: look at what an attack does, unless a distortion follows.
+        gallery, space: look at what an attack does to the plain detector, unless a distortion follows.
         store: of finished batches.
         columns: over the rows of the manifest, nan where a row was never delivered.
         seconds: what they took; an attack that several conditions share counts in the first.
@@ -100,12 +101,17 @@ class Answers:
     columns: dict[str, Array] = field(default_factory=dict)
     seconds: float = 0.0
 
+    @property
+    def plain(self) -> bool:
+        """Whether the plain detector answers for the undistorted samples."""
+        return self.condition.distortion is None and self.condition.defense is None
+
     def names(self, saved: Sequence[int]) -> list[str]:
         """Of the columns."""
         if self.condition.attack is None:
             return ["logits"]
         # What is left of an attack in a file is asked of the attack itself, not again behind every distortion.
-        files = [] if self.condition.distortion else ["png", *(f"jpeg{q}" for q in saved)]
+        files = ["png", *(f"jpeg{q}" for q in saved)] if self.plain else []
         return ["logits", *files, *ATTACKED]
 
 
@@ -113,7 +119,7 @@ class Answers:
 class _Made:
     """A batch on its device, and what the attack makes of it, once, when it is first asked for."""
 
-    detector: Detector
+    target: Detector
     batch: Batch
     attack: Attack | None
     device: str | torch.device
@@ -126,7 +132,7 @@ class _Made:
     def adversarial(self) -> Adversarial:
         if self.attack is None:
             raise ValueError("there is no attack")
-        return self.attack(self.detector, self.clean.x, self.clean.y)
+        return self.attack(self.target, self.clean.x, self.clean.y)
 
 
 def answer(
@@ -162,7 +168,8 @@ def answer(
         rows = batch.index.numpy()
         if clean is None:
             pixels.see([known.id[row] for row in rows], batch.x)
-        made = _Made(detector, batch, group[0].condition.attack, device)
+        first = group[0].condition
+        made = _Made(first.target(detector), batch, first.attack, device)
         for answers in group:
             found = answers.store.load(number)
             if found is None or not torch.equal(found["rows"], batch.index):
@@ -186,11 +193,17 @@ def answer(
 
 
 def _answer(detector: Detector, made: _Made, answers: Answers, look: bool, saved: Sequence[int]) -> Found:
-    attack, distortion = answers.condition.attack, answers.condition.distortion
+    attack, distortion, defense = answers.condition.attack, answers.condition.distortion, answers.condition.defense
     there = made.clean
+
+    def score(x: Tensor) -> Tensor:
+        x = distortion(x) if distortion else x
+        logits: Tensor = defense(detector, x) if defense else detector(x)
+        return logits
+
     if attack is None:
         with torch.no_grad():
-            return {"logits": detector(distortion(there.x) if distortion else there.x)}
+            return {"logits": score(there.x)}
     adversarial = made.adversarial
     x_adv = adversarial.x
     found = {
@@ -199,8 +212,10 @@ def _answer(detector: Detector, made: _Made, answers: Answers, look: bool, saved
         "queries": adversarial.queries,
     }
     with torch.no_grad():
-        if distortion is not None:
-            logits = detector(distortion(x_adv))
+        if not answers.plain:
+            # A defended detector that was itself attacked has judged its answer already.
+            judged = answers.condition.retune is not None and distortion is None
+            logits = adversarial.logits if judged else score(x_adv)
             return found | {"logits": logits, "success": is_wrong(detector, logits, there.y)}
         found |= {"logits": adversarial.logits, "success": adversarial.success, "png": detector(quantise(x_adv))}
         found |= {f"jpeg{q}": detector(round_trip(x_adv, "jpeg", q)) for q in saved}

@@ -19,7 +19,7 @@ def compare(a: Evaluation, b: Evaluation, condition: str, *, replicates: int = 1
 
     Args:
         a, b: of the same samples, in any order of rows.
-        condition: ``clean``, or the name of an attack, a distortion or both that the two were put to.
+        condition: ``clean``, or the name of an attack, a distortion or defense that the two were put to.
         replicates: of the paired bootstrap, >= 0.
         seed: of the bootstrap.
 
@@ -62,12 +62,14 @@ def compare(a: Evaluation, b: Evaluation, condition: str, *, replicates: int = 1
 
 
 def _unattacked(evaluation: Evaluation, attacked: ConditionResult) -> ConditionResult:
-    """The condition without the attack, equally distorted."""
-    if attacked.distortion is None:
+    """The condition without the attack, equally distorted and defended."""
+    asked = attacked.distortion, attacked.defense
+    if asked == (None, None):
         return evaluation.condition(CLEAN)
-    same = [c for c in evaluation.conditions if c.attack is None and c.distortion == attacked.distortion]
+    same = [c for c in evaluation.conditions if c.attack is None and (c.distortion, c.defense) == asked]
     if not same:
-        raise DataError(f"{evaluation.name} has {attacked.name!r} but not {attacked.distortion!r} without the attack")
+        behind = " and ".join(repr(part) for part in asked if part)
+        raise DataError(f"{evaluation.name} has {attacked.name!r} but not {behind} without the attack")
     return same[0]
 
 

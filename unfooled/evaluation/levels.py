@@ -33,14 +33,16 @@ def level_means(
         Metrics (``frame/auc``, ``robust/both/frame_auc``) by the name of the distortion without its level; behind an
         attack by both names; ``all`` where every type was run.
     """
-    plain = {c.distortion: np.asarray(r.logits) for c, r in zip(conditions, results, strict=True) if c.attack is None}
+    plain = {c.unattacked: np.asarray(r.logits) for c, r in zip(conditions, results, strict=True) if c.attack is None}
     found: dict[str, dict[str, dict[int, dict[str, Curve]]]] = {}
     for condition, result in zip(conditions, results, strict=True):
         distortion = condition.distortion
-        if distortion is None or distortion.level is None or (name := family(distortion)) is None:
+        if condition.defense is not None or distortion is None or distortion.level is None:
+            continue
+        if (name := family(distortion)) is None:
             continue
         before = f"{describe(condition.attack)}{THEN}" if condition.attack else ""
-        curves = _curves(result, plain[distortion], tables)
+        curves = _curves(result, plain[condition.unattacked], tables)
         found.setdefault(before, {}).setdefault(name, {})[distortion.level] = curves
     means: dict[str, dict[str, Metric]] = {}
     for before, by_family in found.items():

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from unfooled import defenses
 from unfooled.attacks import Attack, Transfer, frozen
 from unfooled.checks import gradient_masking
 from unfooled.data.frames import Frames
@@ -21,6 +22,7 @@ from unfooled.errors import ConfigError
 from unfooled.evaluation import learning
 from unfooled.evaluation.answers import Answers, Store, answer, job
 from unfooled.evaluation.conditions import CLEAN, Condition, by_attack, with_clean
+from unfooled.evaluation.defense_warnings import defending_warnings
 from unfooled.evaluation.examples import Gallery
 from unfooled.evaluation.levels import APPLIED_TO, level_means
 from unfooled.evaluation.projection import FeatureSpace
@@ -58,8 +60,10 @@ def evaluate(
     progress: Progress | None = None,
     provenance: Mapping[str, Any] | None = None,
     learn_from: Frames | None = None,
+    support: Frames | None = None,
     saved: Sequence[int] = (),
     resume: Path | None = None,
+    keep: Path | None = None,
 ) -> Evaluation:
     """Metrics of ``detector`` on ``frames``, clean and under each condition, in float32.
 
@@ -69,8 +73,9 @@ def evaluate(
     Args:
         detector: any Detector; its ``threshold`` decides accuracy and success.
         frames: the samples, both classes; images that do not decode are listed and get no score.
-        conditions: attacks and distortions; the clean condition is always run, first. An attack that several
-            conditions share (the same object) is run once, and each distortion is also scored without an attack.
+        conditions: attacks, distortions and defenses; the clean condition is always run, first. An attack that
+            several conditions share (the same object) is run once, and each distortion and each defense is also scored
+            without an attack.
         name: of the detector in tables.
         batch_size: samples at a time; results do not depend on it.
         device: ``cpu``, ``cuda``, ``cuda:1``.
@@ -86,11 +91,14 @@ def evaluate(
         provenance: what the caller knows (recipe, checkpoint); kept in the result.
         learn_from: training faces; at most ``learning.LEARNT_FROM`` of them, balanced, go to the attacks that learn
             before.
+        support: training faces of the detector, for the defenses that learn from such.
         saved: qualities of JPEG, 1 to 100: every attacked sample is scored after such a file too.
         resume: a folder for what is finished, batch by batch: the same call goes on from there. The caller removes it.
+        keep: a folder for what defenses have learnt, found again by later calls; None keeps nothing.
 
     Raises:
-        DataError: a class is missing, no image decodes, or the detector answers NaN.
+        DataError: a class is missing, no image decodes, or the detector answers NaN; a defense learns from the very
+            samples that are tested.
         ConfigError: two conditions have one name, or an option is out of range.
     """
     ordered = with_clean(conditions)
@@ -109,11 +117,14 @@ def evaluate(
         manifest_rows = samples_of(frames.manifest, every)
         pixels = PixelDigest()
         drawn = balanced_rows(frames.manifest, every, DRAWN, seed)
+        ordered = learning.defending(ordered, detector, frames, support, batch_size, keep)
         for group in by_attack(ordered):
             attack = learnt = group[0].attack
             if attack is not None and learn_from is not None:
                 learnt = learning.learnt(attack, detector, learn_from, batch_size, device)
-            facts_in = (learn_from.digest() if learnt is not attack and learn_from else "", list(saved), seed, DRAWN)
+            facts_in = [learn_from.digest() if learnt is not attack and learn_from else "", list(saved), seed, DRAWN]
+            if support is not None and any(c.defense is not None and c.defense.learns for c in group):
+                facts_in.append(support.digest())
             together = [
                 Answers(
                     replace(condition, attack=learnt),
@@ -141,8 +152,8 @@ def evaluate(
         samples = samples_of(frames.manifest, kept)
         found = _doubt(detector, frames, kept, ordered, device, seed) if checks else []
     tables = Tables(samples, threshold, video_rule, replicates, seed)
-    unattacked = {c.distortion: scores[c.name] for c in ordered if c.attack is None}
-    results = [_result(c, scores[c.name], kept, unattacked[c.distortion], tables) for c in ordered]
+    unattacked = {c.unattacked: scores[c.name] for c in ordered if c.attack is None}
+    results = [_result(c, scores[c.name], kept, unattacked[c.unattacked], tables) for c in ordered]
     facts = {
         **facts_of(detector, str(device), seed),
         "data_digest": frames.manifest.digest(),
@@ -164,7 +175,7 @@ def evaluate(
         distortion=distorted_before(frames.manifest),
         unreadable=unreadable,
         checks=found,
-        warnings=[*_about(samples, unreadable), *(f.warning for f in found if f.warning)],
+        warnings=[*_about(samples, unreadable), *(f.warning for f in found if f.warning), *defending_warnings(results)],
     )
 
 
@@ -207,11 +218,14 @@ def _result(
     applied_to = APPLIED_TO if condition.distortion else None
     columns = {name: values[kept] for name, values in scores.columns.items()}
     logits, attack = columns["logits"], condition.attack
+    told: dict[str, Any] = {
+        "name": condition.name, "distortion": distortion, "applied_to": applied_to,
+        "defense": defenses.describe(condition.defense) if condition.defense else None,
+        "adaptive": condition.retune is not None,
+    }  # fmt: skip
     if attack is None:
         return ConditionResult(
-            name=condition.name,
-            distortion=distortion,
-            applied_to=applied_to,
+            **told,
             logits=logits.tolist(),
             seconds=scores.seconds,
             metrics=tables.clean(logits),
@@ -221,20 +235,19 @@ def _result(
     attacked = np.isin(tables.frames.y, (1,) if _inner(attack).fakes_only else (0, 1))
     # A row that the attack leaves alone says nothing about how far it goes.
     distance, l2, queries, success = (columns[name][attacked] for name in ("distance", "l2", "queries", "success"))
+    # Where the attack goes and what it costs stands once, beside the attack alone.
+    own = distortion is None and (condition.defense is None or condition.retune is not None)
     return ConditionResult(
-        name=condition.name,
+        **told,
         attack=repr(attack),
-        distortion=distortion,
-        applied_to=applied_to,
         eps=attack.threat.eps,
         norm=type(attack.threat).__name__.lower(),
         steps=_setting(attack, "steps"),
         seed=_setting(attack, "seed"),
         logits=logits.tolist(),
-        # Where the attack goes and what it costs stands once, beside the attack alone.
-        logits_png=columns["png"].tolist() if distortion is None else None,
-        distance=columns["distance"].tolist() if distortion is None else None,
-        queries=columns["queries"].tolist() if distortion is None else None,
+        logits_png=columns["png"].tolist() if "png" in columns else None,
+        distance=columns["distance"].tolist() if own else None,
+        queries=columns["queries"].tolist() if own else None,
         success_share=float(success.mean()),
         distance_median=float(np.median(distance)),
         distance_max=float(distance.max()),

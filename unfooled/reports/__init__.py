@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unfooled.errors import DataError
-from unfooled.reports import distortions, figures, insides, redteam, tables, words
+from unfooled.reports import defenses, distortions, figures, insides, redteam, tables, words
 from unfooled.reports.page import build
 from unfooled.reports.parts import Details, Section
 from unfooled.reports.reading import Run, headline, name_runs
@@ -41,6 +41,7 @@ def render(evaluations: Sequence[Evaluation], comparisons: Sequence[Comparison] 
         figures.group_section(runs, attack, "manipulation"),
         figures.group_section(runs, attack, "collection"),
         distortions.distortion_section(runs),
+        defenses.defense_section(runs),
         redteam.transfer_section(runs),
         redteam.queries_section(runs),
         words.checks_section(runs),

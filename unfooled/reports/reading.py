@@ -31,7 +31,9 @@ class Run:
 
     @property
     def attacks(self) -> list[ConditionResult]:
-        return [c for c in self.evaluation.conditions if c.name != CLEAN and c.distortion is None]
+        """Of the plain detector, nothing else in the way."""
+        found = [c for c in self.evaluation.conditions if c.name != CLEAN]
+        return [c for c in found if c.distortion is None and c.defense is None]
 
     def condition(self, name: str | None) -> ConditionResult | None:
         return next((c for c in self.evaluation.conditions if c.name == name), None)
@@ -139,9 +141,11 @@ def metric_in_words(name: str) -> str:
 
 
 def eps_in_words(eps: float | None, norm: str | None) -> str:
-    """``2/255`` for Linf where it is a round share, else the plain number."""
+    """``2/255`` for Linf where it is a round share, ``32 pixels`` for L0, else the plain number."""
     if eps is None:
         return "no limit"
+    if norm == "l0":
+        return f"{eps:g} pixels"
     shares = eps * 255
     if norm != "l2" and abs(shares - round(shares)) < 1e-6:
         return f"{round(shares)}/255"
