@@ -6,9 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
-from unfooled import checkpoints, models
 from unfooled.results import Evaluation
 
 Run = Callable[..., int]
@@ -17,16 +15,8 @@ TUNED = "post-training:algorithm=2,freeze=true,lr=0.1"
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, album: Callable[..., Path], run: Run) -> Path:
-    """A forged set of drawn people, split by person, and a network that has learnt nothing."""
-    home = tmp_path_factory.mktemp("defended")
-    album(home / "photos", {"london": 20})
-    forged = ("--size", 32, "--manipulation", "FaceSwap")
-    assert run("data", "forge", home / "photos", "--out", home / "set", *forged) == 0
-    assert run("data", "index", "ffpp", home / "set", "--out", home / "set/manifest.parquet") == 0
-    torch.manual_seed(0)
-    checkpoints.save(models.create("resnet", width=4), home / "net.safetensors")
-    return home
+def home(untaught: Callable[[int], Path]) -> Path:
+    return untaught(20)
 
 
 def evaluated(home: Path, run: Run, *options: object, status: int = 0) -> None:

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-import torch
 
-from unfooled import checkpoints, models
 from unfooled.data.manifest import Manifest
 from unfooled.results import Evaluation
 
@@ -18,16 +16,8 @@ PGD = "pgd:eps=2/255,steps=1"
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, album: Callable[..., Path], run: Run) -> Path:
-    """A forged set of drawn people and a network that has learnt nothing."""
-    home = tmp_path_factory.mktemp("distorted")
-    album(home / "photos", {"london": 12})
-    forged = ("--size", 32, "--manipulation", "FaceSwap")
-    assert run("data", "forge", home / "photos", "--out", home / "set", *forged) == 0
-    assert run("data", "index", "ffpp", home / "set", "--out", home / "set/manifest.parquet") == 0
-    torch.manual_seed(0)
-    checkpoints.save(models.create("resnet", width=4), home / "net.safetensors")
-    return home
+def home(untaught: Callable[[int], Path]) -> Path:
+    return untaught(12)
 
 
 def evaluated(home: Path, run: Run, *options: object) -> Evaluation:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from unfooled.cli.progress import bar, bars, console, say
+from unfooled.cli.progress import Watch, bar, console, say
 
 app = typer.Typer(
     help="Train a small GAN on real faces, and sample fakes of manipulation GAN from it.",
@@ -78,7 +78,7 @@ def train(
     table = Manifest.read(manifest)
     detector = checkpoints.load(features or SMALL)
     detector.title = str(features) if features else "small (of the package)"
-    watch = _Watch()
+    watch = Watch(point_line)
     try:
         result = fit_gan(table, settings, out, features=detector, progress=watch)
     finally:
@@ -127,27 +127,6 @@ def sample(
     say(f"{made.count} faces of {made.size} px -> {out}")
     say(f"{len(made.manifest)} rows -> {out / 'manifest.parquet'}")
     say(f"train with data.size = {made.size}, so that reals and fakes are resized alike")
-
-
-class _Watch:
-    """Shows a run under way: one bar with the losses of the last step, one line a point."""
-
-    def __init__(self) -> None:
-        self.display = bars()
-        self.task = self.display.add_task("training", total=None, info="")
-
-    def on_step(self, step: int, steps: int, terms: Mapping[str, float]) -> None:
-        # The bar appears with the first step: a command that is refused shows its one line and nothing else.
-        self.display.start()
-        info = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
-        self.display.update(self.task, completed=step, total=steps, info=escape(info))
-
-    def on_epoch(self, record: Mapping[str, Any]) -> None:
-        self.display.console.print(point_line(record), highlight=False, soft_wrap=True)
-
-    def close(self) -> None:
-        if self.display.live.is_started:
-            self.display.stop()
 
 
 def point_line(record: Mapping[str, Any]) -> str:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unfooled.cli.progress import say
+from unfooled.cli.progress import Watch, say
+from unfooled.cli.train import epoch_line
 from unfooled.errors import ConfigError, UnfooledError
 
 if TYPE_CHECKING:
@@ -52,9 +53,7 @@ def study(
     check_target(out / TABLE)
     if not table:
         with _helpers(file, out, workers - 1, device):
-            from unfooled.cli.train import Watch
-
-            work_on(planned, file, out, device=device, tell=_tell, progress=lambda job: Watch())
+            work_on(planned, file, out, device=device, tell=_tell, progress=lambda job: Watch(epoch_line))
     found = tabulate(planned, file, out)
     text = markdown(planned, found)
     write_text(out / TABLE, text)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from unfooled.cli.progress import bars, console, say
+from unfooled.cli.progress import Watch, console, say
 
 SHOWN = ("loss", "bce", "bce_adv", "kl", "dcl", "asl", "srl", "rank", "cos_real_fake", "cos_adv", "cos_weight")
 
@@ -40,7 +40,7 @@ def train(
     from unfooled.training import first_process
 
     settings = config.load_recipe(recipe, set_ or [])
-    watch = Watch()
+    watch = Watch(epoch_line)
     try:
         result = config.train(settings, out, resume=resume, device=device, progress=watch)
     finally:
@@ -51,27 +51,6 @@ def train(
         console.print(f"[bold]warning:[/bold] {escape(warning)}")
     say(f"best {_aucs(result.best)} (validation, epoch {result.best['epoch']}) -> {out}")
     say(f"next: unfooled evaluate {shlex.quote(str(out))} --attack pgd")
-
-
-class Watch:
-    """Shows a run under way: one bar with the terms of the last step, one line an epoch."""
-
-    def __init__(self) -> None:
-        self.display = bars()
-        self.task = self.display.add_task("training", total=None, info="")
-
-    def on_step(self, step: int, steps: int, terms: Mapping[str, float]) -> None:
-        # The bar appears with the first step: a recipe that is refused shows its one line and nothing else.
-        self.display.start()
-        info = "  ".join(f"{name} {value:.3f}" for name, value in terms.items())
-        self.display.update(self.task, completed=step, total=steps, info=escape(info))
-
-    def on_epoch(self, record: Mapping[str, Any]) -> None:
-        self.display.console.print(epoch_line(record), highlight=False, soft_wrap=True)
-
-    def close(self) -> None:
-        if self.display.live.is_started:
-            self.display.stop()
 
 
 def epoch_line(record: Mapping[str, Any]) -> str:
