@@ -381,8 +381,8 @@ class TestBlackBox:
 
 SMALL = {
     "apgd": "steps=4,restarts=1", "cw": "steps=4", "deepfool": "steps=4", "ensemble": "steps=2,restarts=1,queries=8",
-    "fgsm": "", "noise": "", "pgd": "steps=2", "rbb": "steps=2,pairs=2", "rwa": "steps=2", "square": "queries=20",
-    "stat": "", "transfer": "steps=2", "universal": "",
+    "fgsm": "", "noise": "", "pgd": "steps=2", "rbb": "steps=2,pairs=2", "rwa": "steps=2", "sparse": "eps=4,steps=2",
+    "square": "queries=20", "stat": "", "transfer": "steps=2", "universal": "",
 }  # fmt: skip
 BLIND = {"noise", "rbb", "square", "transfer"}
 
