@@ -18,7 +18,7 @@ from unfooled.results import Evaluation
 from unfooled.studies import load_study, tabulate, work_on
 from unfooled.studies.plan import jobs_of
 from unfooled.studies.tables import markdown, page
-from unfooled.studies.work import RESULT, is_done
+from unfooled.studies.work import ASKED, RESULT, is_done
 
 BASE = """epochs = 1
 [data]
@@ -163,9 +163,17 @@ def test_variants_are_averaged(place: Path, done: Path, tmp_path: Path) -> None:
 def _rename(folder: Path, path: Path, out: Path) -> None:
     """Let a copied result pass for that of its new job."""
     (job,) = [j for j in jobs_of(load_study(path), path, out) if j.name == folder.name]
-    found = json.loads((folder / RESULT).read_text())
-    found["provenance"]["study"] = list(job.attacks)
-    (folder / RESULT).write_text(json.dumps(found))
+    asked = json.loads((folder / ASKED).read_text())
+    (folder / ASKED).write_text(json.dumps(asked | {"attacks": job.attacks}, indent=1) + "\n")
+
+
+@pytest.mark.parametrize("change", [{"split": "validation"}, {"limit": 8}])
+def test_a_result_of_another_question_does_not_count(place: Path, done: Path, change: dict[str, Any]) -> None:
+    study = load_study(place / "study.toml")
+    job = jobs_of(study, place / "study.toml", done)[0]
+    assert is_done(job, study, done)
+    assert not is_done(job, study.model_copy(update=change), done)
+    assert tabulate(study.model_copy(update=change), place / "study.toml", done).jobs == (0, 4)
 
 
 def test_what_is_done_is_not_done_again(place: Path, done: Path) -> None:
@@ -185,10 +193,10 @@ def test_a_new_attack_evaluates_again_and_trains_no_more(place: Path, done: Path
     )  # fmt: skip
     study = load_study(place / "more.toml")
     (job,) = jobs_of(study, place / "more.toml", tmp_path)
-    assert not is_done(job, tmp_path)
+    assert not is_done(job, study, tmp_path)
     weights = (tmp_path / "plain-0" / "best.safetensors").read_bytes()
     work_on(study, place / "more.toml", tmp_path, device="cpu")
-    assert is_done(job, tmp_path)
+    assert is_done(job, study, tmp_path)
     assert (tmp_path / "plain-0" / "best.safetensors").read_bytes() == weights
 
 

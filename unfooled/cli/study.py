@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -101,6 +102,8 @@ def _help(file: Path, out: Path, device: str) -> None:
     from unfooled.studies import load_study, work_on
 
     keep_memory()
+    # Ctrl-C reaches the whole group; the first process ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         work_on(load_study(file), file, out, device=device)
     except UnfooledError as error:

@@ -69,7 +69,7 @@ def tabulate(study: Study, path: Path, out: Path, seed: int = 0) -> StudyTable:
         seed: of the bootstrap.
     """
     jobs = jobs_of(study, path, out)
-    found = results(jobs, out)
+    found = results(jobs, study, out)
     table = _Drawn(study, found, out, seed)
     whole = [(v, r) for v in table.variants for r in table.runs if table.has(v, r)]
     columns = [CLEAN, *study.attacks]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,12 +12,12 @@ from pathlib import Path
 from unfooled import config
 from unfooled.config.recipe import dump
 from unfooled.errors import ConfigError
-from unfooled.results import Evaluation
+from unfooled.results import Evaluation, write_text
 from unfooled.scanning.lock import hold
 from unfooled.studies.plan import Job, Study, jobs_of
 from unfooled.training import Progress
 
-RESULT = "study-eval.json"
+RESULT, ASKED = "study-eval.json", "study.json"
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def work_on(
     out.mkdir(parents=True, exist_ok=True)
     for job in jobs:
         _check_same(job, out)
-    while left := [job for job in jobs if not is_done(job, out)]:
+    while left := [job for job in jobs if not is_done(job, study, out)]:
         done = len(jobs) - len(left)
         if not any(_taken(job, known, study, out, device, tell or _silent, progress, done, len(jobs)) for job in left):
             time.sleep(pause)
@@ -75,10 +76,10 @@ def is_trained(job: Job, out: Path) -> bool:
     return history.exists() and len(history.read_bytes().splitlines()) == job.recipe.epochs
 
 
-def is_done(job: Job, out: Path) -> bool:
-    """Whether the job's result stands there, with all of its attacks."""
-    result = out / job.name / RESULT
-    return result.exists() and Evaluation.read(result).provenance.get("study") == list(job.attacks)
+def is_done(job: Job, study: Study, out: Path) -> bool:
+    """Whether the job's result stands there, and answers what the study asks now."""
+    asked = out / job.name / ASKED
+    return asked.exists() and asked.read_text(encoding="utf-8") == _asked(job, study)
 
 
 def _taken(
@@ -104,7 +105,7 @@ def _taken(
         if not is_trained(job, out):
             tell(Step(job, "train", done, total))
             _train(job, out, device, progress)
-        elif not is_done(job, out):
+        elif not is_done(job, study, out):
             tell(Step(job, "evaluate", done, total))
             _evaluate(job, study, out, device)
             tell(Step(job, "done", done + 1, total))
@@ -124,12 +125,19 @@ def _train(job: Job, out: Path, device: str, progress: Callable[[Job], Progress 
 
 
 def _evaluate(job: Job, study: Study, out: Path, device: str) -> None:
-    result = config.evaluate_run(
-        out / job.name, job.attacks, split=study.split, limit=study.limit, manipulations=job.manipulations,
-        checks=False, name=job.name, device=device, out=out / job.name / RESULT,
+    folder = out / job.name
+    (folder / ASKED).unlink(missing_ok=True)
+    config.evaluate_run(
+        folder, job.attacks, split=study.split, limit=study.limit, manipulations=job.manipulations, checks=False,
+        name=job.name, device=device, out=folder / RESULT,
     )  # fmt: skip
-    result.provenance["study"] = list(job.attacks)
-    result.write(out / job.name / RESULT)
+    write_text(folder / ASKED, _asked(job, study))
+
+
+def _asked(job: Job, study: Study) -> str:
+    """All that decides a job's result beside its weights."""
+    facts = {"split": study.split, "limit": study.limit, "manipulations": job.manipulations, "attacks": job.attacks}
+    return json.dumps(facts, indent=1) + "\n"
 
 
 def _silent(step: Step) -> None:
@@ -142,6 +150,6 @@ def _check_same(job: Job, out: Path) -> None:
         raise ConfigError(f"{out / job.name} was trained by another recipe; remove it, or choose another --out")
 
 
-def results(jobs: Sequence[Job], out: Path) -> dict[str, Evaluation]:
-    """The results that stand there, by job."""
-    return {job.name: Evaluation.read(out / job.name / RESULT) for job in jobs if is_done(job, out)}
+def results(jobs: Sequence[Job], study: Study, out: Path) -> dict[str, Evaluation]:
+    """The results that stand there and answer what the study asks, by job."""
+    return {job.name: Evaluation.read(out / job.name / RESULT) for job in jobs if is_done(job, study, out)}
