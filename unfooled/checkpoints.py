@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
-from torch import Tensor
+from torch import Tensor, nn
 
 from unfooled import models
 from unfooled.errors import CheckpointError, ConfigError
@@ -44,13 +45,22 @@ def save(detector: Detector, path: Path | str, **metadata: object) -> Path:
         header = json.dumps(facts)
     except TypeError as error:
         raise ConfigError(f"metadata of {path.name} must be JSON: {error}") from None
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in detector.state_dict().items()}
+    write_weights(path, detector, {HEADER: header})
+    return path
+
+
+def write_weights(path: Path, network: nn.Module, header: Mapping[str, str]) -> None:
+    """Write a network's tensors and a header of texts; the file appears whole or not at all.
+
+    Raises:
+        CheckpointError: it can not be written (a full disk); a file that was there before is kept.
+    """
+    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     try:
         with replacing(path) as temporary:
-            temporary.write_bytes(to_bytes(state, {HEADER: header}))
+            temporary.write_bytes(to_bytes(state, dict(header)))
     except OSError as error:
         raise CheckpointError(f"{path} can not be written: {error.strerror or error}") from None
-    return path
 
 
 def load(path: Path | str, device: torch.device | str = "cpu", *, into: Detector | None = None) -> Detector:

@@ -64,6 +64,13 @@ def build(kind: str, name: str, make: Callable[..., T], options: Mapping[str, ob
     return make(**values)
 
 
+def as_text(value: object) -> str:
+    """An option's value as ``parse`` reads it back: ``true``, ``none``, ``0.5``."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+
+
 def summary(part: object) -> str:
     """The first line of a part's docstring, without its full stop."""
     return (inspect.getdoc(part) or "").partition("\n")[0].rstrip(".")

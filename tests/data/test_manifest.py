@@ -187,6 +187,10 @@ def test_files_that_are_no_manifest(tmp_path: Path) -> None:
     pq.write_table(table.set_column(2, "label", pa.array(["real"])), tmp_path / "words.parquet")
     with pytest.raises(DataError, match="column 'label' must be int8, got string"):
         Manifest.read(tmp_path / "words.parquet")
+    at = table.column_names.index("video")
+    pq.write_table(table.set_column(at, "video", pa.array([["a", "b"]])), tmp_path / "lists.parquet")
+    with pytest.raises(DataError, match="column 'video' must be string, got list"):
+        Manifest.read(tmp_path / "lists.parquet")
 
 
 @pytest.mark.parametrize(

@@ -130,8 +130,6 @@ def _text(value: object) -> str:
         return f"{value.title or value.spec.get('name', 'detector')}@{value.digest()[:8]}"
     if isinstance(value, tuple):
         return ":".join(map(_text, value)) or "none"
-    if isinstance(value, bool) or value is None:
-        return str(value).lower()
     if isinstance(value, float) and 0 < abs(value) < 1 and round(value * 255) / 255 == value:
         return f"{round(value * 255)}/255"
-    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+    return registry.as_text(value)

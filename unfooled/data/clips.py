@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from unfooled.data.manifest import Manifest
+from unfooled.data.schema import cast
 from unfooled.errors import ConfigError, DataError
 
 Numbers = npt.NDArray[np.int64]
@@ -206,10 +206,7 @@ class _Sequence:
 def _numeric(manifest: Manifest, name: str) -> npt.NDArray[np.float64] | None:
     if name not in manifest.table.column_names:
         return None
-    try:
-        column = pc.cast(manifest.table[name], pa.float64())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise DataError(f"column {name!r} must hold numbers, got {manifest.table[name].type}; index again") from None
+    column = cast(name, manifest.table[name], pa.float64())
     return np.asarray(column.to_numpy(), dtype=np.float64)
 
 

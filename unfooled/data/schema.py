@@ -49,6 +49,19 @@ def need_columns(where: str, present: Iterable[str]) -> None:
         raise DataError(f"{where}: the manifest lacks the columns {', '.join(lacking)}; index the data again")
 
 
+def cast(name: str, column: Any, wanted: Any) -> Any:
+    """A column of a table as another type.
+
+    Raises:
+        DataError: its cells can not be read so.
+    """
+    try:
+        return column.cast(wanted)
+    except pa.ArrowException:
+        what = "hold numbers" if pa.types.is_floating(wanted) else f"be {wanted}"
+        raise DataError(f"column {name!r} must {what}, got {column.type}; index the data again") from None
+
+
 def normal(table: Any) -> Any:
     """The table with the column types of ``SCHEMA``, its cells checked."""
     need_columns("the table", table.column_names)
@@ -56,12 +69,9 @@ def normal(table: Any) -> Any:
         column = table[name]
         wanted = SCHEMA.field(name).type if name in COLUMNS else column.type
         if wanted == _WORD and not pa.types.is_dictionary(column.type):
-            column = column.cast(pa.string()).dictionary_encode()
+            column = cast(name, column, pa.string()).dictionary_encode()
         if column.type != wanted:
-            try:
-                column = column.cast(wanted)
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-                raise DataError(f"column {name!r} must be {wanted}, got {column.type}; index again") from None
+            column = cast(name, column, wanted)
         if column.null_count and name in COLUMNS and name not in NULLABLE:
             raise DataError(f"column {name!r} has {column.null_count} empty cells; index the data again")
         if column is not table[name]:

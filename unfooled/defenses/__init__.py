@@ -61,11 +61,5 @@ def describe(defense: Defense) -> str:
     own = [f for f in fields(defense) if f.compare]
     told = {f.name: getattr(defense, f.name) for f in own}
     kept = {f.name for i, f in enumerate(own) if i < ALWAYS or told[f.name] != f.default}
-    text = ",".join(f"{key}={_text(value)}" for key, value in told.items() if key in kept)
+    text = ",".join(f"{key}={registry.as_text(value)}" for key, value in told.items() if key in kept)
     return f"{defense.name}:{text}"
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool) or value is None:
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

@@ -87,11 +87,5 @@ def _told(distortion: Distortion) -> dict[str, object]:
 
 
 def _named(distortion: Distortion, options: Mapping[str, object]) -> str:
-    text = ",".join(f"{key}={_text(value)}" for key, value in options.items())
+    text = ",".join(f"{key}={registry.as_text(value)}" for key, value in options.items())
     return f"{distortion.name}:{text}" if text else distortion.name
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool) or value is None:
-        return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

@@ -190,8 +190,7 @@ class _Run:
         then: Mapping[str, str] = state["identity"] if "networks" in state else {}
         if not then:
             raise ConfigError(f"{self.folder.path} is no run of a GAN; choose another --out")
-        if other := [f"{k} was {then.get(k)}, is {v}" for k, v in self.identity().items() if then.get(k) != v]:
-            raise ConfigError(f"{self.folder.path} can not go on with other settings: {'; '.join(other)}")
+        self.folder.refuse_other(then, self.identity())
         self.stepper.load_state_dict(state["networks"])
         self.done, self.best, self.history = state["done"], state["best"], state["history"]
 

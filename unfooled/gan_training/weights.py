@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
 
+from unfooled.checkpoints import write_weights
 from unfooled.errors import CheckpointError, ConfigError
-from unfooled.files import replacing
 from unfooled.models.gan import Generator
 
 FILE_NAME = "generator.safetensors"
@@ -27,12 +26,7 @@ def save_generator(generator: Generator, path: Path, **facts: object) -> None:
         CheckpointError: the file can not be written (a full disk); a file that was there before is kept.
     """
     header = json.dumps({"format": FORMAT, "spec": generator.spec, **facts})
-    state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in generator.state_dict().items()}
-    try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(to_bytes(state, {HEADER: header}))
-    except OSError as error:
-        raise CheckpointError(f"{path} can not be written: {error.strerror or error}") from None
+    write_weights(path, generator, {HEADER: header})
 
 
 def load_generator(path: Path | str, device: torch.device | str = "cpu") -> tuple[Generator, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -97,13 +98,17 @@ def load_study(path: Path) -> Study:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"study {path} is not TOML: {error}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(p) for p in first["loc"])
-        known = {k for s in (Study, RunSection, VariantSection) for k in ("set", *s.model_fields) if k != "changes"}
-        near = suggest(place.rpartition(".")[2], known) if first["type"] == "extra_forbidden" else ""
-        raise ConfigError(f"study {path}: {place}: {first['msg'].lower()}{near}") from None
+        raise ConfigError(f"study {path}: {'; '.join(_reasons(error))}") from None
     _check(path, study)
     return study
+
+
+def _reasons(error: ValidationError) -> Iterator[str]:
+    known = {k for s in (Study, RunSection, VariantSection) for k in ("set", *s.model_fields) if k != "changes"}
+    for problem in error.errors():
+        place = ".".join(str(part) for part in problem["loc"])
+        near = suggest(place.rpartition(".")[2], known) if problem["type"] == "extra_forbidden" else ""
+        yield f"{place}: {problem['msg'].lower()}{near}"
 
 
 def _check(path: Path, study: Study) -> None:

@@ -99,6 +99,15 @@ class RunFolder:
             raise CheckpointError(f"{self.state} can not be resumed from ({reason}); train into a new --out") from None
         return state
 
+    def refuse_other(self, then: Mapping[str, str], now: Mapping[str, str]) -> None:
+        """Refuse to go on with a run that was made with other settings.
+
+        Raises:
+            ConfigError: a fact of ``now`` was another ``then``.
+        """
+        if other := [f"{k} was {then.get(k)}, is {v}" for k, v in now.items() if then.get(k) != v]:
+            raise ConfigError(f"{self.path} can not go on with other settings: {'; '.join(other)}")
+
     def _replace(self, path: Path, content: bytes) -> None:
         try:
             with replacing(path) as temporary:

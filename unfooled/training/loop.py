@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from unfooled import checkpoints
 from unfooled.attacks import describe
 from unfooled.data.frames import Frames
-from unfooled.errors import ConfigError, DataError, TrainingError
+from unfooled.errors import DataError, TrainingError
 from unfooled.models.detector import Detector
 from unfooled.objectives import Objective
 from unfooled.training.card import model_card
@@ -236,8 +236,7 @@ class _Run:
             return
         # A setting that did not exist when the run began had the effect of its default.
         then = {f.name: str(f.default) for f in fields(Settings)} | state["identity"]
-        if other := [f"{k} was {then.get(k)}, is {v}" for k, v in self.identity.items() if then.get(k) != v]:
-            raise ConfigError(f"{self.folder.path} can not go on with other settings: {'; '.join(other)}")
+        self.folder.refuse_other(then, self.identity)
         self.detector.load_state_dict(state["detector"])
         self.update.optimizer.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
