@@ -195,8 +195,14 @@ def test_a_new_attack_evaluates_again_and_trains_no_more(place: Path, done: Path
     (job,) = jobs_of(study, place / "more.toml", tmp_path)
     assert not is_done(job, study, tmp_path)
     weights = (tmp_path / "plain-0" / "best.safetensors").read_bytes()
+    parts = tmp_path / "plain-0" / f"{RESULT}.parts"
+    made = {p: p.stat().st_mtime_ns for p in parts.iterdir()}
     work_on(study, place / "more.toml", tmp_path, device="cpu")
     assert is_done(job, study, tmp_path)
+    after = {p: p.stat().st_mtime_ns for p in parts.iterdir()}
+    assert made
+    assert len(after) > len(made)
+    assert {p: after[p] for p in made} == made, "what was scored once was scored again"
     assert (tmp_path / "plain-0" / "best.safetensors").read_bytes() == weights
 
 

@@ -80,6 +80,7 @@ def evaluate_run(
     video_rule: str = "mean_logit",
     saved: Sequence[int] = (),
     out: Path | str | None = None,
+    keep: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Measure a trained run on people it has never seen; what ``unfooled evaluate RUN`` does.
@@ -105,6 +106,7 @@ def evaluate_run(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:1``.
         out: the JSON to write; until it is written, finished batches lie beside it, and the same call goes on from
             them after a kill.
+        keep: leave those batches there afterwards, so that a call with one more attack makes only that attack.
         limit, checks, batch_size, seed, video_rule, saved, progress: see ``evaluation.evaluate``.
 
     Raises:
@@ -177,7 +179,7 @@ def evaluate_run(
     result.warnings = [*not_a_test(split), *result.warnings, *notes]
     if out is not None:
         result.write(out)
-    if parts is not None and parts.exists():
+    if parts is not None and parts.exists() and not keep:
         shutil.rmtree(parts)
     return result
 

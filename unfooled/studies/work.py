@@ -129,7 +129,7 @@ def _evaluate(job: Job, study: Study, out: Path, device: str) -> None:
     (folder / ASKED).unlink(missing_ok=True)
     config.evaluate_run(
         folder, job.attacks, split=study.split, limit=study.limit, manipulations=job.manipulations, checks=False,
-        name=job.name, device=device, out=folder / RESULT,
+        name=job.name, device=device, out=folder / RESULT, keep=True,
     )  # fmt: skip
     write_text(folder / ASKED, _asked(job, study))
 
