@@ -206,9 +206,31 @@ def test_a_new_attack_evaluates_again_and_trains_no_more(place: Path, done: Path
     assert (tmp_path / "plain-0" / "best.safetensors").read_bytes() == weights
 
 
+def test_a_run_that_is_not_judged_is_trained_for_those_that_start_from_it(place: Path, tmp_path: Path) -> None:
+    (place / "start.toml").write_text(
+        STUDY.replace("seeds = [0, 1]", "seeds = [0]")
+        .replace(', "transfer:surrogate={plain},attack=fgsm,eps=4/255"', "")
+        .replace('["at", "plain"]', '["at", "at"]').replace('"plain"\n\n', '"plain"\njudged = false\n\n')
+    )  # fmt: skip
+    study = load_study(place / "start.toml")
+    plain, at = jobs_of(study, place / "start.toml", tmp_path)
+    assert (plain.judged, at.judged) == (False, True)
+    said: list[Any] = []
+    work_on(study, place / "start.toml", tmp_path, device="cpu", tell=said.append)
+    assert [(s.job.run, s.stage, s.done) for s in said] == [
+        ("plain", "train", 0), ("plain", "done", 1), ("at", "train", 1), ("at", "evaluate", 1), ("at", "done", 2)
+    ]  # fmt: skip
+    assert not (tmp_path / "plain-0" / RESULT).exists()
+    table = tabulate(study, place / "start.toml", tmp_path)
+    assert (table.jobs, {run for _, run, _ in table.aucs}) == ((2, 2), {"at"})
+    alone = sum(json.loads(line)["seconds"] for line in (tmp_path / "at-0" / "metrics.jsonl").read_text().splitlines())
+    assert table.seconds["at"] > alone
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
+        (('name = "plain"', 'name = "plain"\njudged = false'), "compares run 'plain', which has judged = false"),
         (("seeds", "sede"), r"study .*: sede: extra inputs are not permitted \(did you mean 'seeds'\?\)"),
         (("[0, 1]", "[]"), "has no seeds; there is nothing to do"),
         (("[0, 1]", "[1, 1]"), "has seed '1' twice"),

@@ -27,12 +27,13 @@ class Section(BaseModel):
 
 class RunSection(Section):
     """[[run]]: a ``name``; its ``recipe`` (none: the study's) with ``set`` changed; ``start``: a run above whose best
-    weights, of the same variant and seed, it starts from."""
+    weights, of the same variant and seed, it starts from; ``judged = false``: others start from it, no table has it."""
 
     name: str
     recipe: str | None = None
     changes: list[str] = Field(default=[], alias="set")
     start: str | None = None
+    judged: bool = True
 
 
 class VariantSection(Section):
@@ -70,6 +71,7 @@ class Job:
         recipe: resolved.
         start: name of the job whose best weights it starts from; "" for none.
         surrogates: names of the jobs that its attacks are made on.
+        judged: False: trained, and nothing more.
         attacks: as text, with folders in place.
         manipulations: of the fakes that are judged; none: all.
     """
@@ -81,6 +83,7 @@ class Job:
     recipe: Recipe
     start: str
     surrogates: tuple[str, ...]
+    judged: bool
     attacks: tuple[str, ...]
     manipulations: tuple[str, ...]
 
@@ -136,6 +139,9 @@ def _check(path: Path, study: Study) -> None:
     for name in (*asked, *(n for pair in study.compare for n in pair)):
         if name not in known:
             raise ConfigError(f"study {path} has no run {name!r}{suggest(name, known)}")
+    for name in (n for pair in study.compare for n in pair):
+        if not next(run.judged for run in study.run if run.name == name):
+            raise ConfigError(f"study {path} compares run {name!r}, which has judged = false; leave one of them out")
 
 
 def jobs_of(study: Study, path: Path, out: Path) -> list[Job]:
@@ -162,7 +168,7 @@ def jobs_of(study: Study, path: Path, out: Path) -> list[Job]:
                 Job(
                     name=_job(run.name, variant.name, seed), run=run.name, variant=variant.name, seed=seed,
                     recipe=load_recipe(path.parent / (run.recipe or study.recipe), changes), start=start,
-                    surrogates=tuple(sorted(set(folders.values()))), attacks=attacks,
+                    surrogates=tuple(sorted(set(folders.values()))), judged=run.judged, attacks=attacks,
                     manipulations=tuple(variant.manipulations),
                 )
             )  # fmt: skip

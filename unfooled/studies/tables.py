@@ -17,7 +17,7 @@ from unfooled.evaluation.tables import people
 from unfooled.reports.study import Row, render_study
 from unfooled.results import Evaluation, Samples
 from unfooled.studies.plan import Job, Study, jobs_of
-from unfooled.studies.work import results
+from unfooled.studies.work import is_done, is_trained, results
 
 Array = NDArray[np.float64]
 REPLICATES = 1000
@@ -90,7 +90,7 @@ def tabulate(study: Study, path: Path, out: Path, seed: int = 0) -> StudyTable:
     alone = {(v, r, a): table.line(*table.attack(v, r, a)) for v, r in whole for a in texts if table.knows(r, a)}
     return StudyTable(
         {key: table.line(*values) for key, values in drawn.items()}, alone, differences,
-        _seconds(jobs, out, found), (len(found), len(jobs)),
+        _seconds(jobs, out, found), (sum(is_done(job, study, out) for job in jobs), len(jobs)),
     )  # fmt: skip
 
 
@@ -159,9 +159,10 @@ def _seconds(jobs: Sequence[Job], out: Path, found: Mapping[str, Evaluation]) ->
     taken: dict[str, float] = {}
     total: dict[str, list[float]] = {}
     for job in jobs:
-        if job.name in found:
+        if is_trained(job, out):
             lines = (out / job.name / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
             taken[job.name] = sum(json.loads(line)["seconds"] for line in lines) + taken.get(job.start, 0.0)
+        if job.name in found:
             total.setdefault(job.run, []).append(taken[job.name])
     return {run: float(np.median(seconds)) for run, seconds in total.items()}
 

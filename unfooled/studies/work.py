@@ -77,7 +77,10 @@ def is_trained(job: Job, out: Path) -> bool:
 
 
 def is_done(job: Job, study: Study, out: Path) -> bool:
-    """Whether the job's result stands there, and answers what the study asks now."""
+    """Whether the job's result stands there, and answers what the study asks now; of one that is not judged, its
+    weights."""
+    if not job.judged:
+        return is_trained(job, out)
     asked = out / job.name / ASKED
     return asked.exists() and asked.read_text(encoding="utf-8") == _asked(job, study)
 
@@ -105,6 +108,8 @@ def _taken(
         if not is_trained(job, out):
             tell(Step(job, "train", done, total))
             _train(job, out, device, progress)
+            if not job.judged:
+                tell(Step(job, "done", done + 1, total))
         elif not is_done(job, study, out):
             tell(Step(job, "evaluate", done, total))
             _evaluate(job, study, out, device)
@@ -152,4 +157,5 @@ def _check_same(job: Job, out: Path) -> None:
 
 def results(jobs: Sequence[Job], study: Study, out: Path) -> dict[str, Evaluation]:
     """The results that stand there and answer what the study asks, by job."""
-    return {job.name: Evaluation.read(out / job.name / RESULT) for job in jobs if is_done(job, study, out)}
+    judged = (job for job in jobs if job.judged and is_done(job, study, out))
+    return {job.name: Evaluation.read(out / job.name / RESULT) for job in judged}
