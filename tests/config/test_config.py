@@ -13,7 +13,7 @@ import torch
 from unfooled import attacks, checkpoints, models
 from unfooled.attacks import PGD, Transfer
 from unfooled.config import build, build_attack, dump, load_recipe, train
-from unfooled.config.parts import of_manipulations
+from unfooled.config.parts import learnt_from, of_manipulations
 from unfooled.data.frames import Frames
 from unfooled.data.manifest import Manifest
 from unfooled.errors import CheckpointError, ConfigError, DataError, UnfooledError
@@ -234,6 +234,42 @@ def test_what_is_left_out_is_neither_trained_on_nor_validated_with(path: Path) -
     out = sorted(made - {"Real"})[0]
     seen = {name for frames in _splits(path, [out]) for name in frames.manifest.column("manipulation")}
     assert seen == made - {out}
+
+
+def test_people_and_collections_are_chosen(path: Path) -> None:
+    manifest = Manifest.from_rows(
+        [
+            {
+                "id": f"{split}{person}{label}", "path": f"{split}{person}{label}.png", "label": label,
+                "video": f"{split}{person}{label}", "identity": f"{split}{person}", "split": split,
+                "manipulation": "FaceSwap" if label else "Real", "collection": "gpo" if person % 2 else "london",
+            }
+            for split in ("train", "validation")
+            for person in range(20)
+            for label in (0, 1)
+        ],
+        path.parent,
+    )  # fmt: skip
+
+    def people(*changes: str) -> dict[str, set[str]]:
+        rows = learnt_from(load_recipe(path, list(changes)), manifest)
+        return {s: set(rows.select(split=s).column("identity")) for s in ("train", "validation")}
+
+    everybody = people()
+    assert [len(found) for found in everybody.values()] == [20, 20]
+    few, more = people("data.people=0.1"), people("data.people=0.25")
+    assert (len(few["train"]), len(more["train"])) == (2, 5)
+    assert few["train"] < more["train"]
+    assert few["validation"] == everybody["validation"]
+    assert people("data.people=0.1", "seed=1")["train"] != few["train"]
+    assert people("data.collections=['gpo']") == {s: {f"{s}{n}" for n in range(1, 20, 2)} for s in everybody}
+    for change, text in (
+        ("data.collections=['gpa']", r"data.collections must be of gpo, london, got 'gpa' .did you mean 'gpo'"),
+        ("data.people=0", r"data.people must be in \(0, 1\], got 0; it is a share"),
+        ("data.people=25", r"data.people must be in \(0, 1\], got 25"),
+    ):
+        with pytest.raises(ConfigError, match=text):
+            people(change)
 
 
 def _splits(path: Path, names: list[str]) -> list[Frames]:

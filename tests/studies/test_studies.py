@@ -250,6 +250,24 @@ def test_mistakes_are_told(change: tuple[str, str], text: str, place: Path) -> N
         load_study(place / "bad.toml")
 
 
+def test_a_run_from_before_a_key_existed_is_taken(place: Path, done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done, tmp_path / "out")
+    saved = tmp_path / "out" / "plain-0" / "recipe.toml"
+    old = saved.read_text().replace("leave_out = []\n", "")
+    assert old != saved.read_text()
+    saved.write_text(old)
+    said: list[Any] = []
+    study = load_study(place / "study.toml")
+    # The init of the others names the folder, so that they are those of another study.
+    for name in ("at-0", "at-1"):
+        shutil.rmtree(tmp_path / "out" / name)
+    work_on(
+        study.model_copy(update={"seeds": [0], "run": study.run[:1], "attacks": {}, "compare": []}),
+        place / "study.toml", tmp_path / "out", device="cpu", tell=said.append,
+    )  # fmt: skip
+    assert [(s.job.name, s.stage) for s in said] == [("plain-0", "evaluate"), ("plain-0", "done")]
+
+
 def test_a_folder_of_another_recipe_is_refused(place: Path, done: Path) -> None:
     (place / "other.toml").write_text(STUDY.replace("0.8", "0.7"))
     with pytest.raises(ConfigError, match="was trained by another recipe; remove it, or choose another --out"):

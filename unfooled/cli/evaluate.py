@@ -53,6 +53,9 @@ def evaluate(
     manipulation: Annotated[
         list[str] | None, typer.Option(help="Only fakes of this one, and the reals; repeat for several. Default: all.")
     ] = None,
+    collection: Annotated[
+        list[str] | None, typer.Option(help="Only rows of this one; repeat for several. Default: all.")
+    ] = None,
     scores: Annotated[
         Path | None,
         typer.Option(help="CSV of somebody's scores: id or path, logit or score, optional logit_adv or score_adv."),
@@ -99,7 +102,7 @@ def evaluate(
         given = {
             "RUN": run, "--attack": attack, "--over-eps": over_eps, "--distortion": distortion,
             "--adversarial": adversarial, "--limit": limit, "--size": size, "--clip": clip, "--saved": saved,
-            "--manipulation": manipulation, "--defense": defense, "--adaptive": adaptive,
+            "--manipulation": manipulation, "--collection": collection, "--defense": defense, "--adaptive": adaptive,
         }  # fmt: skip
         if foreign := [option for option, value in given.items() if value]:
             raise ConfigError(f"--scores brings its own answers; leave out {', '.join(foreign)}")
@@ -115,7 +118,7 @@ def evaluate(
         check_target(out)
         old = " (replaced)" if out.exists() else ""
         chosen |= {"batch_size": batch_size, "device": device, "data": data, "split": split, "name": name}
-        chosen |= {"manipulations": manipulation or []}
+        chosen |= {"manipulations": manipulation or [], "collections": collection or []}
         chosen |= {"size": size, "clip": clip, "limit": limit, "adversarial": adversarial, "checks": checks, "out": out}
         chosen |= {"saved": _qualities(saved), "distortions": distortion or [], "defended_by": defense or []}
         chosen |= {"adaptive": adaptive, "retune": retune}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -67,7 +68,7 @@ def build(recipe: Recipe) -> Parts:
         detector = checkpoints.load(recipe.init, into=detector)
     manifest = Manifest.read(recipe.data.manifest)
     notes, known = manifest.check(), manifest.notes
-    manifest = of_manipulations(manifest, recipe.data.leave_out, keep=False, option="data.leave_out")
+    manifest = learnt_from(recipe, manifest)
     train = to_train(recipe, manifest.select(split="train"))
     validation = to_test(recipe.data, manifest.select(split="validation"), recipe.data.size, recipe.seed)
     check_fits(detector, train)
@@ -91,6 +92,47 @@ def to_test(data: DataSection, manifest: Manifest, size: int, seed: int = 0) -> 
         return Frames(manifest, size, seed=seed)
     rows = clips(manifest, data.clip, data.clips_per_video, data.fps)
     return Frames(rows, size, seed=seed, length=data.clip)
+
+
+def learnt_from(recipe: Recipe, manifest: Manifest) -> Manifest:
+    """What a recipe takes of a manifest: its manipulations and collections, and its share of the training people.
+
+    Raises:
+        ConfigError: no row has a name, or the share is outside (0, 1].
+    """
+    data = recipe.data
+    rows = of_manipulations(manifest, data.leave_out, keep=False, option="data.leave_out")
+    rows = of_collections(rows, data.collections, option="data.collections")
+    if not 0 < data.people <= 1:
+        raise ConfigError(f"data.people must be in (0, 1], got {data.people:g}; it is a share: 0.25 for a quarter")
+    if data.people == 1:
+        return rows
+    person, training = rows.column("identity"), rows.column("split") == "train"
+    # A fixed order of people: those of a smaller share are among those of a larger one.
+    order = sorted(set(person[training]), key=lambda name: seed_of(recipe.seed, "people", name))
+    chosen = order[: math.ceil(data.people * len(order))]
+    return rows.take(np.flatnonzero(~training | np.isin(person, chosen)))
+
+
+def of_collections(manifest: Manifest, names: Sequence[str], *, option: str) -> Manifest:
+    """The rows of these collections; no names leave all rows.
+
+    Args:
+        option: what to call ``names`` where they are refused.
+
+    Raises:
+        ConfigError: no row has a name.
+    """
+    if not names:
+        return manifest
+    of = manifest.column("collection")
+    known = sorted(set(of) - {""})
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"{option} must be of {', '.join(known) or 'none (no row has one)'}, got {name!r}{suggest(name, known)}"
+            )
+    return manifest.take(np.flatnonzero(np.isin(of, list(names))))
 
 
 def of_manipulations(manifest: Manifest, names: Sequence[str], *, keep: bool, option: str) -> Manifest:

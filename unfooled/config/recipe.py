@@ -32,7 +32,9 @@ class Section(BaseModel):
 class DataSection(Section):
     """[data]: ``manifest`` of frames (path from the current directory), frame ``size``, ``augment`` in order of use,
     share of fakes in a batch (``"data"``: as in the data set), ``views`` an epoch. Fakes of the manipulations in
-    ``leave_out`` are neither trained on nor validated with, so that they are unseen when they are measured. For clips,
+    ``leave_out``, and rows outside ``collections`` (none: all), are neither trained on nor validated with, so that they
+    are unseen when they are measured. ``people``: share of the training people, more of them always being these and
+    others; drawn by ``seed``. For clips,
     ``clip``: how many frames they have, at ``fps`` a second, and ``clips_per_video`` at fixed places wherever they are
     measured (none: as many as fit beside each other)."""
 
@@ -42,6 +44,8 @@ class DataSection(Section):
     fake_share: float | Literal["data"] = 0.5
     views: int | None = None
     leave_out: list[str] = []
+    collections: list[str] = []
+    people: float = 1.0
     clip: int | None = None
     fps: float = FPS
     clips_per_video: int | None = None

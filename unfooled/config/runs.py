@@ -13,7 +13,15 @@ import torch
 
 from unfooled import checkpoints, defenses
 from unfooled.attacks import Attack
-from unfooled.config.parts import build, build_attack, check_fits, of_manipulations, to_test
+from unfooled.config.parts import (
+    build,
+    build_attack,
+    check_fits,
+    learnt_from,
+    of_collections,
+    of_manipulations,
+    to_test,
+)
 from unfooled.config.recipe import DataSection, Recipe, dump, load_recipe
 from unfooled.data.leaks import check_files, shared_people
 from unfooled.data.manifest import Manifest
@@ -68,6 +76,7 @@ def evaluate_run(
     data: Path | str | None = None,
     split: str = "test",
     manipulations: Sequence[str] = (),
+    collections: Sequence[str] = (),
     size: int | None = None,
     clip: int | None = None,
     limit: int | None = None,
@@ -99,6 +108,7 @@ def evaluate_run(
         data: a manifest; None: the one of the run's recipe.
         split: ``test``, ``validation``, ``train`` or ``all``.
         manipulations: only the fakes of these, and the reals; none given: all.
+        collections: only the rows of these; none given: all.
         size: of the faces in pixels; None: the recipe's.
         clip: frames of a clip; None: the recipe's, or frames one by one without a recipe.
         adversarial: a folder of somebody's adversarial images, in place of attacks.
@@ -136,6 +146,7 @@ def evaluate_run(
     # Leaks are looked for everywhere, files only where they are needed: a test machine may hold the test images alone.
     notes = manifest.check(files=False)
     rows = of_manipulations(of_split(manifest, split), manipulations, keep=True, option="--manipulation")
+    rows = of_collections(rows, collections, option="--collection")
     check_files(rows)
     sampling = recipe.data if recipe is not None else DataSection(manifest=str(data))
     if clip is not None:
@@ -151,6 +162,8 @@ def evaluate_run(
     facts["recipe"] = dump(recipe) if recipe else None
     if manipulations:
         facts["manipulations"] = list(manipulations)
+    if collections:
+        facts["collections"] = list(collections)
     if sampling.clip is not None:
         facts["clips"] = sampling.model_dump(include={"clip", "fps", "clips_per_video"})
     parts = None if out is None else Path(out).with_name(f"{Path(out).name}.parts")
@@ -221,7 +234,7 @@ def _trained_on(recipe: Recipe | None, evaluated: Manifest) -> Manifest:
     if recipe is None or not Path(recipe.data.manifest).exists():
         return evaluated.select(split="train")
     rows = Manifest.read(recipe.data.manifest).select(split="train")
-    return of_manipulations(rows, recipe.data.leave_out, keep=False, option="data.leave_out")
+    return learnt_from(recipe, rows)
 
 
 def _seen_in_training(trained_on: Path, evaluated: Manifest) -> list[str]:

@@ -37,12 +37,13 @@ class RunSection(Section):
 
 
 class VariantSection(Section):
-    """[[variant]]: a ``name``, changes of every recipe (``set``), and of which ``manipulations`` the test fakes are
-    (none: all)."""
+    """[[variant]]: a ``name``, changes of every recipe (``set``), and of which ``manipulations`` the test fakes and
+    of which ``collections`` all test rows are (none: all)."""
 
     name: str
     changes: list[str] = Field(default=[], alias="set")
     manipulations: list[str] = []
+    collections: list[str] = []
 
 
 class Study(Section):
@@ -74,6 +75,7 @@ class Job:
         judged: False: trained, and nothing more.
         attacks: as text, with folders in place.
         manipulations: of the fakes that are judged; none: all.
+        collections: of the rows that are judged; none: all.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Job:
     judged: bool
     attacks: tuple[str, ...]
     manipulations: tuple[str, ...]
+    collections: tuple[str, ...]
 
 
 def load_study(path: Path) -> Study:
@@ -169,7 +172,7 @@ def jobs_of(study: Study, path: Path, out: Path) -> list[Job]:
                     name=_job(run.name, variant.name, seed), run=run.name, variant=variant.name, seed=seed,
                     recipe=load_recipe(path.parent / (run.recipe or study.recipe), changes), start=start,
                     surrogates=tuple(sorted(set(folders.values()))), judged=run.judged, attacks=attacks,
-                    manipulations=tuple(variant.manipulations),
+                    manipulations=tuple(variant.manipulations), collections=tuple(variant.collections),
                 )
             )  # fmt: skip
     return found

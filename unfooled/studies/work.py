@@ -133,15 +133,18 @@ def _evaluate(job: Job, study: Study, out: Path, device: str) -> None:
     folder = out / job.name
     (folder / ASKED).unlink(missing_ok=True)
     config.evaluate_run(
-        folder, job.attacks, split=study.split, limit=study.limit, manipulations=job.manipulations, checks=False,
-        name=job.name, device=device, out=folder / RESULT, keep=True,
+        folder, job.attacks, split=study.split, limit=study.limit, manipulations=job.manipulations,
+        collections=job.collections, checks=False, name=job.name, device=device, out=folder / RESULT, keep=True,
     )  # fmt: skip
     write_text(folder / ASKED, _asked(job, study))
 
 
 def _asked(job: Job, study: Study) -> str:
     """All that decides a job's result beside its weights."""
-    facts = {"split": study.split, "limit": study.limit, "manipulations": job.manipulations, "attacks": job.attacks}
+    facts = {
+        "split": study.split, "limit": study.limit, "manipulations": job.manipulations, "collections": job.collections,
+        "attacks": job.attacks,
+    }  # fmt: skip
     return json.dumps(facts, indent=1) + "\n"
 
 
@@ -150,9 +153,10 @@ def _silent(step: Step) -> None:
 
 
 def _check_same(job: Job, out: Path) -> None:
-    saved = out / job.name / "recipe.toml"
-    if saved.exists() and saved.read_text(encoding="utf-8") != dump(job.recipe):
-        raise ConfigError(f"{out / job.name} was trained by another recipe; remove it, or choose another --out")
+    folder = out / job.name
+    # Read first: a run from before a key existed has that key's default.
+    if (folder / "recipe.toml").exists() and dump(config.load_recipe(folder)) != dump(job.recipe):
+        raise ConfigError(f"{folder} was trained by another recipe; remove it, or choose another --out")
 
 
 def results(jobs: Sequence[Job], study: Study, out: Path) -> dict[str, Evaluation]:
