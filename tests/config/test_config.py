@@ -59,7 +59,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return recipe
 
 
-@pytest.mark.parametrize("name", ["standard", "at", "trades", "afsl"])
+@pytest.mark.parametrize("name", ["standard", "at", "trades", "afsl", "afsl-plus"])
 def test_our_recipes_are_short_and_come_back_resolved(name: str, tmp_path: Path) -> None:
     path = ROOT / "recipes" / f"faces-{name}.toml"
     assert 5 <= sum(bool(line.strip()) for line in path.read_text().splitlines()) <= 24

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from unfooled import metrics
+from unfooled import metrics, models, objectives
 from unfooled.cli import main
+from unfooled.config import build_attack
 from unfooled.errors import ConfigError
 from unfooled.results import Evaluation
 from unfooled.studies import load_study, tabulate, work_on
@@ -20,6 +22,7 @@ from unfooled.studies.plan import jobs_of
 from unfooled.studies.tables import markdown, page
 from unfooled.studies.work import ASKED, RESULT, is_done
 
+ROOT = Path(__file__).parents[2]
 BASE = """epochs = 1
 [data]
 manifest = "{manifest}"
@@ -225,6 +228,19 @@ def test_a_run_that_is_not_judged_is_trained_for_those_that_start_from_it(place:
     assert (table.jobs, {run for _, run, _ in table.aucs}) == ((2, 2), {"at"})
     alone = sum(json.loads(line)["seconds"] for line in (tmp_path / "at-0" / "metrics.jsonl").read_text().splitlines())
     assert table.seconds["at"] > alone
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes/studies").glob("*.toml")), ids=lambda path: path.stem)
+def test_our_studies_can_be_built(path: Path, tmp_path: Path) -> None:
+    jobs = jobs_of(load_study(path), path, tmp_path)
+    assert {job.start for job in jobs} <= {"", *(job.name for job in jobs)}
+    for job in jobs:
+        detector = models.create(job.recipe.detector.name, **job.recipe.detector.options)
+        assert detector.features(torch.rand(2, 3, job.recipe.data.size, job.recipe.data.size)).ndim == 2
+        options = {k: v for k, v in job.recipe.objective.options.items() if v != "data"}
+        assert objectives.create(job.recipe.objective.name, **options)
+        for attack in job.attacks:
+            assert "surrogate" in attack or build_attack(attack)
 
 
 @pytest.mark.parametrize(
