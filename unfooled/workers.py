@@ -177,7 +177,7 @@ def each(
 def _serve(pipe: Connection, begin: Callable[[], Callable[[Any], Any]]) -> None:
     """The life of a worker: ready, then an answer for each task, until nobody asks any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the first process ends the others
-    threading.Thread(target=_follow, daemon=True).start()
+    threading.Thread(target=follow, daemon=True).start()
     with suppress(OSError):
         # Where memory runs out, the system takes this process before the one that keeps the books.
         Path("/proc/self/oom_score_adj").write_text("900")
@@ -194,7 +194,7 @@ def _serve(pipe: Connection, begin: Callable[[], Callable[[Any], Any]]) -> None:
             pipe.send_bytes(json.dumps({"fault": facts_of(error)}).encode())
 
 
-def _follow() -> None:
+def follow() -> None:
     """End with the process that asked: it may have been killed, and its successor writes the same files."""
     parent = parent_process()
     if parent is not None:

@@ -155,3 +155,8 @@ def test_retune_asks_the_defense_less_often(detector: Detector, pool: Any, x: Te
         assert len(calls) == expected
         view(x[:3].clone().requires_grad_())
         assert len(calls) == expected + 1
+        # An attack asks without a gradient where a walk ends: the next one does not inherit what was decided.
+        view(x[3:6])
+        calls.clear()
+        view(x[3:6].clone().requires_grad_())
+        assert len(calls) == 1

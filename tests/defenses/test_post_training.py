@@ -289,8 +289,18 @@ def test_bad_support(detector: Detector, cosine_detector: Detector, pool: Any, x
         with pytest.raises(DataError, match="leak: the support set holds 2 of the 32 tested samples"):
             fitted(detector, x)
         fitted(detector, x[2:4])
-    with pytest.raises(ConfigError, match="12 features, this one has 32"):
-        defense.fit(detector, pool)(cosine_detector, x)
+    moved = deepcopy(detector)
+    with torch.no_grad():
+        next(moved.parameters()).add_(0.01)
+    sized = Detector(detector.backbone, detector.head, mean=0.4, std=0.25).eval()
+    for other in (cosine_detector, moved, sized):
+        with pytest.raises(ConfigError, match="was fitted to another detector"):
+            defense.fit(detector, pool)(other, x)
+    before = {name: value.clone() for name, value in detector.state_dict().items()}
+    detector.train()
+    defense.fit(detector, pool).neighbours(detector, x)
+    assert detector.training
+    assert all(torch.equal(before[name], value) for name, value in detector.state_dict().items())
     headless = Detector(nn.Sequential(*detector.backbone, nn.Linear(12, 1)), nn.Identity(), mean=0.5, std=0.25).eval()
     with pytest.raises(ConfigError, match="freeze=false"):
         PostTraining(freeze=True).fit(headless, pool)

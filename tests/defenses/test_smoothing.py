@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from statistics import NormalDist
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unfooled.defenses import ABSTAIN, Smoothing
-from unfooled.errors import ConfigError
+from unfooled.errors import ConfigError, DataError
 from unfooled.models.detector import Detector, LinearHead
 
 
@@ -87,3 +88,22 @@ def test_bad_options(plane: Detector) -> None:
     for more in ({"n": 0}, {"alpha": 0.0}, {"n0": 0}):
         with pytest.raises(ConfigError, match="smoothing needs"):
             Smoothing().certify(plane, at(0.6), **more)
+    with pytest.raises(ConfigError, match=r"alpha of a certificate must be < 0.5, got 0.6"):
+        Smoothing().certify(plane, at(0.6), alpha=0.6)
+
+
+def test_what_can_not_be_certified_is_refused(plane: Detector) -> None:
+    for ask in (Smoothing().certify, Smoothing().predict):
+        for x, match in (
+            (255 * at(0.6), r"pixels in \[0, 1\], got .*; divide 8-bit values by 255"),
+            ((255 * at(0.6)).byte(), "x must be float"),
+            (at(0.6)[:0], "got none"),
+            (at(0.6)[0], "x must be float"),
+        ):
+            with pytest.raises(DataError, match=match):
+                ask(plane, x)
+        broken = copy.deepcopy(plane)
+        with torch.no_grad():
+            next(broken.parameters()).fill_(math.nan)
+        with pytest.raises(DataError, match="NaN under noise"):
+            ask(broken, at(0.6))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
@@ -11,10 +11,12 @@ from typing import ClassVar, Self
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from unfooled.attacks import FGSM, PGD, Attack
 from unfooled.data.frames import Frames
+from unfooled.data.manifest import Manifest
 from unfooled.evaluation import Condition, evaluate
 from unfooled.evaluation.answers import Store
 from unfooled.evaluation.tables import RADII
@@ -82,6 +84,24 @@ def test_kept_batches_belong_to_one_job(trained: Detector, frames: Frames, tmp_p
     assert other.conditions[1].logits != before.conditions[1].logits
     moved = replace_bias(trained)
     assert run(moved, frames, FGSM(Linf(1 / 255)), resume=tmp_path).conditions[1].logits != before.conditions[1].logits
+
+
+def test_kept_batches_belong_to_their_pixels_and_order(
+    trained: Detector, faces: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    manifest = faces(tmp_path / "faces")
+    attack = FGSM(Linf(4 / 255))
+    first = run(trained, Frames(manifest, 16), attack, resume=tmp_path / "parts")
+    other_order = manifest.take(np.arange(len(manifest))[::-1])
+    again = run(trained, Frames(other_order, 16), attack, resume=tmp_path / "parts")
+    by_id = dict(zip(first.samples.id, first.conditions[1].logits, strict=True))
+    assert again.conditions[1].logits == pytest.approx([by_id[name] for name in again.samples.id], abs=1e-4)
+    # Another picture under the old name.
+    path = manifest.root / manifest.column("path")[0]
+    Image.new("RGB", Image.open(path).size, "white").save(path)
+    changed = run(trained, Frames(manifest, 16), attack, resume=tmp_path / "parts")
+    whole = run(trained, Frames(manifest, 16), attack)
+    assert changed.conditions[0].logits == whole.conditions[0].logits != first.conditions[0].logits
 
 
 def replace_bias(detector: Detector) -> Detector:

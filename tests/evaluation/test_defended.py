@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from unfooled.attacks import PGD, Ensemble, StatAttack, Transfer, Universal
+from unfooled.codecs import quantise
 from unfooled.data.frames import Frames
 from unfooled.data.manifest import Manifest
 from unfooled.defenses import Defended, Jpeg, PostTraining, Resize
@@ -75,6 +76,10 @@ def test_each_is_scored_as_it_says(evaluation: Evaluation, trained: Detector, fr
         assert [c.adaptive for c in (alone, attacked, adaptive)] == [False, False, True]
         assert attacked.distance is None
         assert adaptive.distance is not None
+        # Judged in a file as well, by whoever was attacked.
+        assert attacked.logits_png is None
+        saved = defense(trained, quantise(through.x))
+        torch.testing.assert_close(torch.tensor(adaptive.logits_png).float(), saved, rtol=0, atol=1e-4)
         assert alone.metrics["frame/auc"].value is not None
         before, after = np.array(alone.logits) > 0, np.array(attacked.logits) > 0
         y = np.array(evaluation.samples.label) == 1

@@ -14,13 +14,13 @@ import torch
 
 from unfooled import metrics, models, objectives
 from unfooled.cli import main
-from unfooled.config import build_attack
+from unfooled.config import build_attack, dump
 from unfooled.errors import ConfigError
 from unfooled.results import Evaluation
 from unfooled.studies import load_study, tabulate, work_on
 from unfooled.studies.plan import jobs_of
-from unfooled.studies.tables import markdown, page
-from unfooled.studies.work import ASKED, RESULT, is_done
+from unfooled.studies.tables import _Drawn, markdown, page
+from unfooled.studies.work import ASKED, RESULT, START, is_done, question
 
 ROOT = Path(__file__).parents[2]
 BASE = """epochs = 1
@@ -125,7 +125,7 @@ def test_the_table_says_what_the_results_say(place: Path, done: Path) -> None:
     assert difference.value == pytest.approx(np.mean(weakest) - np.mean(plain))
     for line in (*table.aucs.values(), *table.differences.values()):
         assert line.low <= line.value <= line.high
-    assert table.seconds["at"] > table.seconds["plain"] > 0
+    assert table.seconds["", "at"] > table.seconds["", "plain"] > 0
     text = markdown(study, table)
     assert f"| at | {table.aucs['', 'at', 'clean']} |" in text
     assert "| at - plain | " in text
@@ -156,7 +156,8 @@ def test_variants_are_averaged(place: Path, done: Path, tmp_path: Path) -> None:
                 # Any finished results do: seed 1 stands in for the variant b.
                 source = done / f"{name}-{seed if variant == 'a' else 1}"
                 shutil.copytree(source, tmp_path / f"{name}-{variant}-{seed}")
-                _rename(tmp_path / f"{name}-{variant}-{seed}", place / "two.toml", tmp_path)
+    for folder in tmp_path.iterdir():
+        _rename(folder, place / "two.toml", tmp_path)
     table = tabulate(load_study(place / "two.toml"), place / "two.toml", tmp_path)
     a, b, mean = (table.aucs[v, "at", "clean"].value for v in ("a", "b", "mean over variants"))
     assert mean == pytest.approx((a + b) / 2)
@@ -165,9 +166,11 @@ def test_variants_are_averaged(place: Path, done: Path, tmp_path: Path) -> None:
 
 def _rename(folder: Path, path: Path, out: Path) -> None:
     """Let a copied result pass for that of its new job."""
-    (job,) = [j for j in jobs_of(load_study(path), path, out) if j.name == folder.name]
-    asked = json.loads((folder / ASKED).read_text())
-    (folder / ASKED).write_text(json.dumps(asked | {"attacks": job.attacks}, indent=1) + "\n")
+    study = load_study(path)
+    (job,) = [j for j in jobs_of(study, path, out) if j.name == folder.name]
+    (folder / "recipe.toml").write_text(dump(job.recipe))
+    (folder / START).unlink(missing_ok=True)
+    (folder / ASKED).write_text(question(job, study, out))
 
 
 @pytest.mark.parametrize("change", [{"split": "validation"}, {"limit": 8}])
@@ -227,12 +230,15 @@ def test_a_run_that_is_not_judged_is_trained_for_those_that_start_from_it(place:
     table = tabulate(study, place / "start.toml", tmp_path)
     assert (table.jobs, {run for _, run, _ in table.aucs}) == ((2, 2), {"at"})
     alone = sum(json.loads(line)["seconds"] for line in (tmp_path / "at-0" / "metrics.jsonl").read_text().splitlines())
-    assert table.seconds["at"] > alone
+    assert table.seconds["", "at"] > alone
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes/studies").glob("*.toml")), ids=lambda path: path.stem)
 def test_our_studies_can_be_built(path: Path, tmp_path: Path) -> None:
     jobs = jobs_of(load_study(path), path, tmp_path)
+    data = [job.recipe.data for job in jobs]
+    if len({(tuple(d.leave_out), tuple(d.collections), d.people) for d in data}) > 1:
+        assert {d.views for d in data} == {6400}, "variants of other data must not differ in the length of training"
     assert {job.start for job in jobs} <= {"", *(job.name for job in jobs)}
     for job in jobs:
         detector = models.create(job.recipe.detector.name, **job.recipe.detector.options)
@@ -258,6 +264,12 @@ def test_our_studies_can_be_built(path: Path, tmp_path: Path) -> None:
         (('"test"', '"train"'), "split must be validation or test, got 'train'"),
         (('"fgsm:eps=8/255"', '"fgsm:eps=4/255"'), "has the attack 'fgsm:eps=4/255' twice"),
         (("[attacks]", "[attacks"), "is not TOML"),
+        (("[attacks]", "[attacks]\nnone = []"), "threat 'none' has no attack"),
+        (('"4/255" =', '"clean" ='), "threat 'clean' is the name of the column without attack"),
+        (('"fgsm:eps=4/255", ', ""), "threat '4/255' holds no attack on run 'plain'"),
+        (('"fgsm:eps=8/255"', '"fgsm:eps=0.015686274509803921"'), "has the attack .* twice, written in two ways"),
+        (('"fgsm:eps=4/255"', '"fgms:eps=4/255"'), r"no attack named 'fgms' .did you mean 'fgsm'"),
+        (('split = "test"', 'split = "test"\nlimit = 1'), "limit must be >= 2"),
     ],
 )  # fmt: skip
 def test_mistakes_are_told(change: tuple[str, str], text: str, place: Path) -> None:
@@ -284,9 +296,35 @@ def test_a_run_from_before_a_key_existed_is_taken(place: Path, done: Path, tmp_p
     assert [(s.job.name, s.stage) for s in said] == [("plain-0", "evaluate"), ("plain-0", "done")]
 
 
+def test_results_of_weights_that_have_changed_do_not_count(place: Path, done: Path, tmp_path: Path) -> None:
+    out = tmp_path / "moved"
+    shutil.copytree(done, out)
+    study, path = load_study(place / "study.toml"), place / "study.toml"
+    jobs = {job.name: job for job in jobs_of(study, path, out)}
+    assert all(is_done(job, study, out) for job in jobs.values()), "a study may be moved"
+    shutil.copy(out / "plain-1" / "best.safetensors", out / "plain-0" / "best.safetensors")
+    # Of the run itself, and of whoever met attacks that were made on it.
+    assert {name for name, job in jobs.items() if not is_done(job, study, out)} == {"plain-0", "at-0"}
+    with pytest.raises(ConfigError, match="at-0 began from other weights than plain-0 has now; remove it"):
+        tabulate(study, path, out)
+    shutil.copy(done / "plain-0" / "best.safetensors", out / "plain-0" / "best.safetensors")
+    (out / "at-1" / "metrics.jsonl").unlink()
+    assert {name for name, job in jobs.items() if not is_done(job, study, out)} == {"at-1"}
+    assert tabulate(study, path, out).jobs == (3, 4)
+
+
+def test_the_part_of_seeds_is_stretched(place: Path, done: Path) -> None:
+    study = load_study(place / "study.toml")
+    drawn = _Drawn(study, {}, done, 0)
+    values, draws = np.array([0.2, 0.6]), np.repeat([[0.2], [0.6]], 1000, 1)
+    line = drawn.line(values, draws)
+    # Two seeds that differ by .4, drawn with replacement, and people that do not matter: .4 +- .2 * sqrt(2).
+    assert (line.low, line.value, line.high) == pytest.approx((0.4 - 0.2 * 2**0.5, 0.4, 0.4 + 0.2 * 2**0.5))
+
+
 def test_a_folder_of_another_recipe_is_refused(place: Path, done: Path) -> None:
     (place / "other.toml").write_text(STUDY.replace("0.8", "0.7"))
-    with pytest.raises(ConfigError, match="was trained by another recipe; remove it, or choose another --out"):
+    with pytest.raises(ConfigError, match="was trained by another recipe; choose another --out, or remove it"):
         work_on(load_study(place / "other.toml"), place / "other.toml", done)
 
 

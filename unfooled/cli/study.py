@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -84,13 +85,18 @@ def _helpers(file: Path, out: Path, count: int, device: str) -> Iterator[None]:
     torch.set_num_threads(int(share))
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = share
-    crew = [get_context("spawn").Process(target=_help, args=(file, out, device), daemon=True) for _ in range(count)]
+    crew = [get_context("spawn").Process(target=_help, args=(file, out, device)) for _ in range(count)]
     try:
         for process in crew:
             process.start()
     finally:
         os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
-    yield
+    try:
+        yield
+    except BaseException:
+        for process in crew:
+            process.terminate()
+        raise
     for process in crew:
         process.join()
         if process.exitcode:
@@ -100,8 +106,10 @@ def _helpers(file: Path, out: Path, count: int, device: str) -> Iterator[None]:
 def _help(file: Path, out: Path, device: str) -> None:
     from unfooled.memory import keep_memory
     from unfooled.studies import load_study, work_on
+    from unfooled.workers import follow
 
     keep_memory()
+    threading.Thread(target=follow, daemon=True).start()
     # Ctrl-C reaches the whole group; the first process ends the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -72,15 +72,22 @@ class Defense(ABC):
         Raises:
             DataError: ``x`` is not as above.
         """
-        if not x.is_floating_point() or x.dim() not in (4, 5) or x.shape[1] != 3:
-            raise DataError(
-                f"x must be float (B, 3, H, W) frames or (B, 3, T, H, W) clips, got {x.dtype} {tuple(x.shape)}"
-            )
+        check_shape(x)
         with torch.inference_mode(False), torch.no_grad(), frozen(detector):
             if not len(x):
                 return x.new_empty(0)
             x = x.clone() if x.is_inference() else x.detach()
             return self.adapt(detector, x)(x)
+
+
+def check_shape(x: Tensor) -> None:
+    """Refuse what is neither frames nor clips.
+
+    Raises:
+        DataError: it is not.
+    """
+    if not x.is_floating_point() or x.dim() not in (4, 5) or x.shape[1] != 3:
+        raise DataError(f"x must be float (B, 3, H, W) frames or (B, 3, T, H, W) clips, got {x.dtype} {tuple(x.shape)}")
 
 
 class Defended(Detector):
@@ -132,6 +139,8 @@ class Behind(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not (torch.is_grad_enabled() and x.requires_grad):
+            # Attacks ask so at their ends and between restarts: what was decided there serves no other walk.
+            self._left = 0
             return self.defense(self.detector, x).unsqueeze(1)
         if self._held is None or not self._left or self._rows != len(x):
             with torch.no_grad(), frozen(self.detector):

@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.func import functional_call
 
 from unfooled.attacks import PGD, Attack, DeepFool
-from unfooled.attacks.base import is_wrong, pixels_together
+from unfooled.attacks.base import frozen, is_wrong, pixels_together
 from unfooled.defenses.base import Answer, Defense, Pool
-from unfooled.defenses.support import Support, balanced
+from unfooled.defenses.support import Support, balanced, identity
 from unfooled.defenses.tuning import SGD, TOGETHER, Weights, ask_heads, skeleton, tune_heads, tune_network
 from unfooled.errors import ConfigError
 from unfooled.models.detector import Detector
@@ -139,7 +139,7 @@ class PostTraining(Defense):
             ConfigError: the defense has not been fitted, or to another detector.
             DataError: a row is itself in the support set.
         """
-        with torch.no_grad():
+        with torch.no_grad(), frozen(detector):
             return self._look(detector, x)[0]
 
     def adapt(self, detector: Detector, x: Tensor) -> Answer:
@@ -156,13 +156,10 @@ class PostTraining(Defense):
         """Neighbours (B, N), and the plain features (B, D) of ``x``."""
         if self.found is None or self.limit is None:
             raise ConfigError("post-training has no support set yet; call fit(detector, training samples) first")
+        if self.found.detector != identity(detector):
+            raise ConfigError("post-training was fitted to another detector (or to other weights of it); fit it anew")
         self.found.refuse(x)
         features = detector.features(x)
-        if features.shape[1] != self.found.features.shape[1]:
-            raise ConfigError(
-                f"post-training was fitted to a detector with {self.found.features.shape[1]} features, this one has"
-                f" {features.shape[1]}; fit it anew"
-            )
         said = (detector.classify(features) > detector.threshold).long()
         anchors = detector.features(self.anchor().search(detector, x, said))
         near = self.found.near(anchors, self.limit)

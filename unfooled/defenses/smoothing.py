@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from unfooled.attacks.base import frozen
-from unfooled.defenses.base import Answer, Defense
-from unfooled.errors import ConfigError
+from unfooled.defenses.base import Answer, Defense, check_shape
+from unfooled.errors import ConfigError, DataError
 from unfooled.metrics.shares import at_most, clopper_pearson
 from unfooled.models.detector import Detector
 from unfooled.randomness import generators
@@ -80,6 +80,10 @@ class Smoothing(Defense):
             x: float (B, 3, H, W) or (B, 3, T, H, W) in [0, 1].
             n: noisy copies, >= 1; 10^4 is usual.
             alpha: share of samples, at most, where another class than the smoothed detector's is told, in (0, 1).
+
+        Raises:
+            ConfigError: a number is out of its range.
+            DataError: ``x`` is not as above, or the detector answers NaN.
         """
         fakes = self._fakes(detector, x, _checked(n, alpha), "predict").tolist()
         said = []
@@ -98,9 +102,15 @@ class Smoothing(Defense):
             x: float (B, 3, H, W) or (B, 3, T, H, W) in [0, 1].
             n0: noisy copies that choose the class, >= 1.
             n: noisy copies that certify it, >= 1; the radius can not exceed sigma * Phi^-1(alpha^(1/n)).
-            alpha: share of certificates, at most, that are wrong, in (0, 1).
+            alpha: share of certificates, at most, that are wrong, in (0, .5).
+
+        Raises:
+            ConfigError: a number is out of its range.
+            DataError: ``x`` is not as above, or the detector answers NaN.
         """
         _checked(min(n0, n), alpha)
+        if alpha >= 0.5:
+            raise ConfigError(f"smoothing: alpha of a certificate must be < 0.5, got {alpha:g}; write alpha=0.001")
         y = (2 * self._fakes(detector, x, n0, "choose") > n0).long().cpu()
         fakes = self._fakes(detector, x, n, "certify").cpu()
         votes = torch.where(y == 1, fakes, n - fakes)
@@ -112,10 +122,17 @@ class Smoothing(Defense):
 
     def _fakes(self, detector: Detector, x: Tensor, n: int, purpose: str) -> Tensor:
         """(B,) how many of n noisy copies are called fake."""
+        check_shape(x)
+        if not len(x) or x.min() < 0 or x.max() > 1:
+            found = f"{x.min():g} to {x.max():g}" if len(x) else "none"
+            raise DataError(f"x must hold pixels in [0, 1], got {found}; divide 8-bit values by 255")
         count = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         with torch.no_grad(), frozen(detector):
             for noise in self._noise(x, n, purpose):
-                count += (self._ask(detector, x, noise) > detector.threshold).sum(0)
+                logits = self._ask(detector, x, noise)
+                if logits.isnan().any():
+                    raise DataError("the detector answered NaN under noise; its weights are broken")
+                count += (logits > detector.threshold).sum(0)
         return count
 
     def _noise(self, x: Tensor, n: int, purpose: str) -> Iterator[Tensor]:

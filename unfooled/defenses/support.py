@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,12 @@ SEARCHED = 100_000
 and the comparison of a batch with a million samples is one matrix product of less than a second."""
 
 
+def identity(detector: Detector) -> str:
+    """What decides a detector's features, as text: weights, and what its state dict does not hold."""
+    facts = [detector.digest(), detector.size, detector.mean.tolist(), detector.std.tolist()]
+    return json.dumps([*facts, getattr(detector.head, "scale", None)])
+
+
 @dataclass(frozen=True, eq=False)
 class Support:
     """Samples to tune on, embedded once by the detector that they defend.
@@ -40,6 +47,7 @@ class Support:
         y: (N,) int64, both classes.
         features: (N, D) of the plain detector.
         contents: (N,) int64, a digest of each sample's pixels.
+        detector: ``identity`` of the one whose features they are.
     """
 
     pool: Pool
@@ -47,6 +55,7 @@ class Support:
     y: Tensor
     features: Tensor
     contents: Tensor
+    detector: str
 
     @classmethod
     def of(
@@ -60,7 +69,7 @@ class Support:
         Raises:
             DataError: what decodes is not of both classes.
         """
-        facts = [detector.digest(), pool.digest(), *rows]
+        facts = [identity(detector), pool.digest(), *rows]
         name = hashlib.blake2b("\x1f".join(map(str, facts)).encode(), digest_size=16).hexdigest()
         path = keep / f"{name}.safetensors" if keep else None
         known = _read(path, pool)
@@ -71,7 +80,7 @@ class Support:
             raise DataError(f"a support set must hold reals and fakes, got {held}; give training data that has both")
         if path is not None and known is None:
             _write(path, found)
-        return cls(pool, found["rows"], y, found["features"], found["contents"])
+        return cls(pool, found["rows"], y, found["features"], found["contents"], identity(detector))
 
     def refuse(self, x: Tensor) -> None:
         """Stop where a row of ``x`` is itself in the support set: its answer would be known beforehand.

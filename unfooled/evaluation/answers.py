@@ -106,12 +106,17 @@ class Answers:
         """Whether the plain detector answers for the undistorted samples."""
         return self.condition.distortion is None and self.condition.defense is None
 
+    @property
+    def adaptive(self) -> bool:
+        """Whether the attack was made through the defense that answers, on undistorted samples."""
+        return self.condition.retune is not None and self.condition.distortion is None
+
     def names(self, saved: Sequence[int]) -> list[str]:
         """Of the columns."""
         if self.condition.attack is None:
             return ["logits"]
-        # What is left of an attack in a file is asked of the attack itself, not again behind every distortion.
-        files = ["png", *(f"jpeg{q}" for q in saved)] if self.plain else []
+        # What is left of an attack in a file is asked of whoever was attacked, not again behind every distortion.
+        files = ["png", *(f"jpeg{q}" for q in saved)] if self.plain or self.adaptive else []
         return ["logits", *files, *ATTACKED]
 
 
@@ -170,12 +175,14 @@ def answer(
             pixels.see([known.id[row] for row in rows], batch.x)
         first = group[0].condition
         made = _Made(first.target(detector), batch, first.attack, device)
+        kept = group[0].store.folder is not None
+        seen = _content([known.id[row] for row in rows], batch) if kept else torch.empty(0)
         for answers in group:
             found = answers.store.load(number)
-            if found is None or not torch.equal(found["rows"], batch.index):
+            if found is None or "seen" not in found or not torch.equal(found["seen"], seen):
                 started = time.perf_counter()
                 found = _answer(detector, made, answers, clean is not None, saved)
-                found |= {"rows": batch.index, "seconds": torch.tensor(time.perf_counter() - started)}
+                found |= {"seen": seen, "seconds": torch.tensor(time.perf_counter() - started)}
                 answers.store.save(number, found)
             for name, column in answers.columns.items():
                 column[rows] = found[name].double().cpu().numpy()
@@ -190,6 +197,13 @@ def answer(
                 answers.space.add(batch.index[found["drawn"]].tolist(), found["drawn_features"])
             answers.seconds += float(found["seconds"])
             tick(len(rows))
+
+
+def _content(ids: Sequence[str], batch: Batch) -> Tensor:
+    """16 bytes that tell a batch from any other: its samples, their labels and pixels, in order."""
+    found = hashlib.blake2b(json.dumps([ids, batch.y.tolist()]).encode(), digest_size=16)
+    found.update((batch.x * 255).round().to(torch.uint8).contiguous().numpy().tobytes())
+    return torch.tensor(list(found.digest()), dtype=torch.uint8)
 
 
 def _answer(detector: Detector, made: _Made, answers: Answers, look: bool, saved: Sequence[int]) -> Found:
@@ -214,12 +228,17 @@ def _answer(detector: Detector, made: _Made, answers: Answers, look: bool, saved
     with torch.no_grad():
         if not answers.plain:
             # A defended detector that was itself attacked has judged its answer already.
-            judged = answers.condition.retune is not None and distortion is None
-            logits = adversarial.logits if judged else score(x_adv)
-            return found | {"logits": logits, "success": is_wrong(detector, logits, there.y)}
-        found |= {"logits": adversarial.logits, "success": adversarial.success, "png": detector(quantise(x_adv))}
-        found |= {f"jpeg{q}": detector(round_trip(x_adv, "jpeg", q)) for q in saved}
+            logits = adversarial.logits if answers.adaptive else score(x_adv)
+            found |= {"logits": logits, "success": is_wrong(detector, logits, there.y)}
+            # A defense that draws noise by the pixels draws it anew for the file: the search's luck ends there.
+            return found | (_in_files(score, x_adv, saved) if answers.adaptive else {})
+        found |= {"logits": adversarial.logits, "success": adversarial.success, **_in_files(score, x_adv, saved)}
     return found | _looked_at(detector, made, answers) if look else found
+
+
+def _in_files(score: Callable[[Tensor], Tensor], x_adv: Tensor, saved: Sequence[int]) -> Found:
+    """Logits after saving: as PNG, which has 8 bits, and as JPEG of each quality."""
+    return {"png": score(quantise(x_adv))} | {f"jpeg{q}": score(round_trip(x_adv, "jpeg", q)) for q in saved}
 
 
 def _looked_at(detector: Detector, made: _Made, answers: Answers) -> Found:

@@ -14,7 +14,7 @@ import torch
 
 from unfooled.data.frames import Frames
 from unfooled.data.manifest import Manifest
-from unfooled.errors import ConfigError, TrainingError
+from unfooled.errors import CheckpointError, ConfigError, DataError, TrainingError
 from unfooled.gan_training.card import model_card
 from unfooled.gan_training.frechet import Gaussian, features_of, frechet_distance
 from unfooled.gan_training.images import batches_from, generate, grid, real_faces, some_faces, write_png
@@ -62,7 +62,7 @@ def fit_gan(
 
     Raises:
         ConfigError: the folder holds another run, a setting does not fit this machine, or ``features`` takes clips.
-        DataError: no real training row can be read.
+        DataError: no real training row can be read, or the rows are clips.
         TrainingError: a loss, gradient or weight is not finite, or the disk is full; what was saved is kept.
     """
     folder = RunFolder(Path(out))
@@ -74,6 +74,8 @@ def fit_gan(
     if features.clips or len(judge) < 2:
         found = "a detector of clips" if features.clips else f"{len(judge)} real image"
         raise ConfigError(f"a Frechet distance needs a detector of frames and 2 real images, got {found}")
+    if next(iter(train.test_loader(1))).x.dim() != 4:
+        raise DataError("the manifest holds clips, and a GAN learns from single images; index their frames")
     folder.claim(settings.resume)
     cuda = [fabric.device] if fabric.device.type == "cuda" else []
     with torch.random.fork_rng(cuda), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
@@ -158,10 +160,10 @@ class _Run:
                 save_generator(generator, self.folder.path / FILE_NAME, **facts, **self.facts())
             picture = grid(generator, self.settings.seed)
             write_png(self.folder.path / "samples" / f"step-{self.done:06}.png", picture)
-        except OSError as error:
+        except (OSError, CheckpointError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise TrainingError(
-                f"{self.folder.path} can not be written to: {error.strerror or error}; make room, then go on with "
-                "--resume"
+                f"{self.folder.path} can not be written to: {why}; make room, then go on with --resume"
             ) from None
         self.folder.save_state(self.state())
         self.folder.write_history(self.history)

@@ -12,9 +12,9 @@ from unfooled.reports.parts import Cell, Column, Figure, Group, Key, Look, Secti
 
 RUN = Column("Run", "text")
 MEANING = (
-    "Upwards is more robust, to the right better on faces that nobody attacked; lines are 95 % intervals over people "
-    "and seeds. Two runs whose lines overlap may still differ surely: their difference is taken on the same people and "
-    "seeds."
+    "Upwards is more robust, to the right better on faces that nobody attacked; lines are 95 % intervals over people, "
+    "and over seeds where there are several. Two runs whose lines overlap may still differ surely: their difference is "
+    "taken on the same people and seeds."
 )
 ALONE = (
     "The robust columns above hold the lowest AUC over the attacks of their threat, seed by seed. n/a: nobody borrows "

@@ -16,15 +16,30 @@ def hold(path: Path) -> int:
         ConfigError: another holds it, or this process does already.
         OSError: the lock file can not be made.
     """
-    place = path.with_name(f".{path.name}.lock")
-    held = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        who = os.read(held, 32).decode(errors="replace").strip()
+    place = _place(path)
+    while True:
+        held = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = os.read(held, 32).decode(errors="replace").strip()
+            os.close(held)
+            by = f"process {who}" if who.isdigit() else "another process"
+            raise ConfigError(f"{path} is in use by {by}; wait for it, end it, or choose another place") from None
+        # Whoever held it may have removed the file after it was opened here: then it locks nothing.
+        if place.exists() and os.fstat(held).st_ino == place.stat().st_ino:
+            break
         os.close(held)
-        by = f"process {who}" if who.isdigit() else "another process"
-        raise ConfigError(f"{path} is in use by {by}; wait for it, end it, or choose another place") from None
     os.truncate(held, 0)
     os.write(held, f"{os.getpid()}\n".encode())
     return held
+
+
+def let_go(path: Path, held: int) -> None:
+    """End what ``hold`` gave, and remove its file."""
+    _place(path).unlink(missing_ok=True)
+    os.close(held)
+
+
+def _place(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")

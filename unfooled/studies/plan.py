@@ -11,8 +11,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from unfooled.config import Recipe, load_recipe
+from unfooled.attacks import ATTACKS, describe
+from unfooled.config import Recipe, build_attack, load_recipe
 from unfooled.errors import ConfigError, suggest
+from unfooled.evaluation.conditions import CLEAN
+from unfooled.registry import lookup, parse
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+]*")
 """No hyphen: a job's folder is run-variant-seed."""
@@ -73,7 +76,7 @@ class Job:
         start: name of the job whose best weights it starts from; "" for none.
         surrogates: names of the jobs that its attacks are made on.
         judged: False: trained, and nothing more.
-        attacks: as text, with folders in place.
+        attacks: as text, with folders in place; ``asked``: as written.
         manipulations: of the fakes that are judged; none: all.
         collections: of the rows that are judged; none: all.
     """
@@ -87,6 +90,7 @@ class Job:
     surrogates: tuple[str, ...]
     judged: bool
     attacks: tuple[str, ...]
+    asked: tuple[str, ...]
     manipulations: tuple[str, ...]
     collections: tuple[str, ...]
 
@@ -135,6 +139,15 @@ def _check(path: Path, study: Study) -> None:
         if run.start is not None and run.start not in known:
             raise ConfigError(f"study {path}: run {run.name!r} starts from {run.start!r}, which is no run above it")
         known.add(run.name)
+    if study.limit is not None and study.limit < 2:
+        raise ConfigError(f"study {path}: limit must be >= 2 (a real and a fake), got {study.limit}")
+    for threat, attacks in study.attacks.items():
+        if threat == CLEAN or not attacks:
+            wrong = "is the name of the column without attack" if threat == CLEAN else "has no attack"
+            raise ConfigError(f"study {path}: threat {threat!r} {wrong}; name it otherwise, or leave it out")
+        for run in study.run:
+            if run.judged and not any(_meets(run.name, text) for text in attacks):
+                raise ConfigError(f"study {path}: threat {threat!r} holds no attack on run {run.name!r}; add one")
     texts = [a for attacks in study.attacks.values() for a in attacks]
     if double := [a for a in texts if texts.count(a) > 1]:
         raise ConfigError(f"study {path} has the attack {double[0]!r} twice; each belongs to one threat")
@@ -142,6 +155,12 @@ def _check(path: Path, study: Study) -> None:
     for name in (*asked, *(n for pair in study.compare for n in pair)):
         if name not in known:
             raise ConfigError(f"study {path} has no run {name!r}{suggest(name, known)}")
+    # One that is made on another run can not be built before that is trained; its name can be looked up.
+    names = [describe(build_attack(text)) for text in texts if not PLACE.search(text)]
+    if double := [n for n in names if names.count(n) > 1]:
+        raise ConfigError(f"study {path} has the attack {double[0]!r} twice, written in two ways; leave one out")
+    for text in texts:
+        lookup("attack", ATTACKS, parse(text)[0])
     for name in (n for pair in study.compare for n in pair):
         if not next(run.judged for run in study.run if run.name == name):
             raise ConfigError(f"study {path} compares run {name!r}, which has judged = false; leave one of them out")
@@ -155,8 +174,10 @@ def jobs_of(study: Study, path: Path, out: Path) -> list[Job]:
         out: folder of the study.
 
     Raises:
-        ConfigError: a recipe can not be read, or a change does not fit it.
+        ConfigError: a recipe can not be read, a change does not fit it, or ``out`` can not stand in an attack's text.
     """
+    if "," in str(out) and PLACE.search(" ".join(_texts(study, ""))):
+        raise ConfigError(f"--out must have no comma where attacks are made on other runs, got {out}; choose another")
     found = []
     for seed, variant in product(study.seeds, study.variant or [VariantSection(name="")]):
         for run in study.run:
@@ -172,6 +193,7 @@ def jobs_of(study: Study, path: Path, out: Path) -> list[Job]:
                     name=_job(run.name, variant.name, seed), run=run.name, variant=variant.name, seed=seed,
                     recipe=load_recipe(path.parent / (run.recipe or study.recipe), changes), start=start,
                     surrogates=tuple(sorted(set(folders.values()))), judged=run.judged, attacks=attacks,
+                    asked=tuple(texts),
                     manipulations=tuple(variant.manipulations), collections=tuple(variant.collections),
                 )
             )  # fmt: skip
@@ -180,8 +202,11 @@ def jobs_of(study: Study, path: Path, out: Path) -> list[Job]:
 
 def _texts(study: Study, run: str) -> list[str]:
     """The attacks on a run, in order; nobody transfers from a run to itself."""
-    texts = (text for attacks in study.attacks.values() for text in attacks)
-    return [text for text in texts if run not in PLACE.findall(text)]
+    return [text for attacks in study.attacks.values() for text in attacks if _meets(run, text)]
+
+
+def _meets(run: str, attack: str) -> bool:
+    return run not in PLACE.findall(attack)
 
 
 def _job(run: str, variant: str, seed: int) -> str:

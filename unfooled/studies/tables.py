@@ -17,7 +17,7 @@ from unfooled.evaluation.tables import people
 from unfooled.reports.study import Row, render_study
 from unfooled.results import Evaluation, Samples
 from unfooled.studies.plan import Job, Study, jobs_of
-from unfooled.studies.work import is_done, is_trained, results
+from unfooled.studies.work import check_same, is_done, is_trained, results
 
 Array = NDArray[np.float64]
 REPLICATES = 1000
@@ -45,14 +45,14 @@ class StudyTable:
         aucs: by variant, run and column (``clean`` and the threats).
         attacks: by variant, run and attack as written: the AUC under it alone.
         differences: by variant, pair ``(a, b)`` and column: a minus b, on the same people and seeds.
-        seconds: of training, by run: median over variants and seeds.
+        seconds: of training, by variant and run: median over seeds.
         jobs: finished, of all.
     """
 
     aucs: Mapping[tuple[str, str, str], Line]
     attacks: Mapping[tuple[str, str, str], Line]
     differences: Mapping[tuple[str, tuple[str, str], str], Line]
-    seconds: Mapping[str, float]
+    seconds: Mapping[tuple[str, str], float]
     jobs: tuple[int, int]
 
 
@@ -60,6 +60,7 @@ def tabulate(study: Study, path: Path, out: Path, seed: int = 0) -> StudyTable:
     """The table of what stands in ``out`` so far.
 
     An interval is a bootstrap in which people and seeds are drawn with replacement; runs are compared on the same draw.
+    S seeds, drawn again, vary by (S - 1) / S of what seeds vary by: their part is stretched by the root of S / (S - 1).
     An attack set's AUC is the lowest over its attacks, for each seed and draw. A run's row is told once all of its
     seeds are there.
 
@@ -67,8 +68,13 @@ def tabulate(study: Study, path: Path, out: Path, seed: int = 0) -> StudyTable:
         study, path: see ``plan.load_study``.
         out: the study's folder.
         seed: of the bootstrap.
+
+    Raises:
+        ConfigError: a folder was trained by another recipe, or from other weights than its start has now.
     """
     jobs = jobs_of(study, path, out)
+    for job in jobs:
+        check_same(job, out)
     found = results(jobs, study, out)
     table = _Drawn(study, found, out, seed)
     whole = [(v, r) for v in table.variants for r in table.runs if table.has(v, r)]
@@ -101,6 +107,7 @@ class _Drawn:
         self.study, self.found, self.out = study, found, out
         self.variants = [v.name for v in study.variant] or [""]
         self.runs = [r.name for r in study.run]
+        self.stretch = (len(study.seeds) / max(1, len(study.seeds) - 1)) ** 0.5
         self.picks = np.random.default_rng(seed).integers(len(study.seeds), size=(REPLICATES, len(study.seeds)))
         self.people_seed = seed
         self._resamples: dict[str, tuple[Samples, metrics.Resamples]] = {}
@@ -149,22 +156,25 @@ class _Drawn:
         return resamples
 
     def line(self, values: Array, draws: Array) -> Line:
-        over_both = np.take_along_axis(draws, self.picks.T, 0).mean(0)
+        over_people = draws.mean(0)
+        over_both = over_people + (np.take_along_axis(draws, self.picks.T, 0).mean(0) - over_people) * self.stretch
         low, high = metrics.interval(over_both)
         return Line(float(values.mean()), low, high, tuple(float(v) for v in values))
 
 
-def _seconds(jobs: Sequence[Job], out: Path, found: Mapping[str, Evaluation]) -> dict[str, float]:
+def _seconds(jobs: Sequence[Job], out: Path, found: Mapping[str, Evaluation]) -> dict[tuple[str, str], float]:
     """Seconds of training: of all epochs of a run, with those of the run it starts from."""
     taken: dict[str, float] = {}
-    total: dict[str, list[float]] = {}
+    total: dict[tuple[str, str], list[float]] = {}
     for job in jobs:
         if is_trained(job, out):
             lines = (out / job.name / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
             taken[job.name] = sum(json.loads(line)["seconds"] for line in lines) + taken.get(job.start, 0.0)
         if job.name in found:
-            total.setdefault(job.run, []).append(taken[job.name])
-    return {run: float(np.median(seconds)) for run, seconds in total.items()}
+            total.setdefault((job.variant, job.run), []).append(taken[job.name])
+    for run in {name for _, name in total}:
+        total[MEAN, run] = [s for (_, name), seconds in total.items() if name == run for s in seconds]
+    return {key: float(np.median(seconds)) for key, seconds in total.items()}
 
 
 def markdown(study: Study, table: StudyTable) -> str:
@@ -176,7 +186,7 @@ def markdown(study: Study, table: StudyTable) -> str:
         text += ["| " + " | ".join([head, *columns, "training, s"]) + " |", "|" + "---|" * (len(columns) + 2)]
         for run in dict.fromkeys(r for v, r, _ in table.aucs if v == variant):
             cells = [str(table.aucs[variant, run, c]) for c in columns]
-            text.append("| " + " | ".join([run, *cells, f"{table.seconds[run]:.0f}"]) + " |")
+            text.append("| " + " | ".join([run, *cells, f"{table.seconds[variant, run]:.0f}"]) + " |")
         pairs = dict.fromkeys(p for v, p, _ in table.differences if v == variant)
         if pairs:
             text += ["", "| paired difference | " + " | ".join(columns) + " |", "|" + "---|" * (len(columns) + 1)]
@@ -208,7 +218,7 @@ def page(study: Study, table: StudyTable, title: str) -> str:
     seeds = f"{len(study.seeds)} seeds" if len(study.seeds) > 1 else "one seed"
     return render_study(
         title,
-        [Row(v, r, {c: table.aucs[v, r, c] for c in columns}, table.seconds[r]) for v, r in runs],
+        [Row(v, r, {c: table.aucs[v, r, c] for c in columns}, table.seconds[v, r]) for v, r in runs],
         [Row(v, f"{a} - {b}", {c: table.differences[v, (a, b), c] for c in columns}) for v, (a, b) in pairs],
         [Row(v, r, {"AUC": line}, under=attack) for (v, r, attack), line in table.attacks.items()],
         f"{done}Every run was trained with {seeds} and judged on the same faces of {study.split} people; of the attacks"

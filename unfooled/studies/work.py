@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from unfooled import config
+from unfooled.checkpoints import BEST
 from unfooled.config.recipe import dump
+from unfooled.data.manifest import Manifest
 from unfooled.errors import ConfigError
 from unfooled.results import Evaluation, write_text
-from unfooled.scanning.lock import hold
+from unfooled.scanning.lock import hold, let_go
 from unfooled.studies.plan import Job, Study, jobs_of
 from unfooled.training import Progress
 
-RESULT, ASKED = "study-eval.json", "study.json"
+RESULT, ASKED, START = "study-eval.json", "study.json", "start.txt"
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,12 @@ def work_on(
     known = {job.name: job for job in jobs}
     out.mkdir(parents=True, exist_ok=True)
     for job in jobs:
-        _check_same(job, out)
+        check_same(job, out)
+    check_rows(jobs, study)
     while left := [job for job in jobs if not is_done(job, study, out)]:
         done = len(jobs) - len(left)
         if not any(_taken(job, known, study, out, device, tell or _silent, progress, done, len(jobs)) for job in left):
             time.sleep(pause)
-    for lock in out.glob(".*.lock"):
-        lock.unlink(missing_ok=True)
 
 
 def is_trained(job: Job, out: Path) -> bool:
@@ -81,8 +83,11 @@ def is_done(job: Job, study: Study, out: Path) -> bool:
     weights."""
     if not job.judged:
         return is_trained(job, out)
-    asked = out / job.name / ASKED
-    return asked.exists() and asked.read_text(encoding="utf-8") == _asked(job, study)
+    try:
+        asked = (out / job.name / ASKED).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return False
+    return is_trained(job, out) and asked == question(job, study, out)
 
 
 def _taken(
@@ -97,14 +102,23 @@ def _taken(
     total: int,
 ) -> bool:
     """Take a job one stage further; False where it must wait, or somebody else is at it."""
-    before = job.surrogates if is_trained(job, out) else (job.start,) if job.start else ()
-    if not all(is_trained(others[name], out) for name in before):
+
+    def is_ready() -> bool:
+        before = job.surrogates if is_trained(job, out) else (job.start,) if job.start else ()
+        return all(is_trained(others[name], out) for name in before)
+
+    folder = out / job.name
+    if not is_ready():
         return False
     try:
-        held = hold(out / job.name)
+        held = hold(folder)
     except ConfigError:
         return False
     try:
+        # Another process may have taken it a stage further before the lock was ours.
+        if not is_ready():
+            return False
+        check_same(job, out)
         if not is_trained(job, out):
             tell(Step(job, "train", done, total))
             _train(job, out, device, progress)
@@ -115,7 +129,7 @@ def _taken(
             _evaluate(job, study, out, device)
             tell(Step(job, "done", done + 1, total))
     finally:
-        os.close(held)
+        let_go(folder, held)
     return True
 
 
@@ -127,6 +141,8 @@ def _train(job: Job, out: Path, device: str, progress: Callable[[Job], Progress 
     finally:
         if close := getattr(watch, "close", None):
             close()
+    if job.start:
+        write_text(folder / START, _weights(out / job.start) + "\n")
 
 
 def _evaluate(job: Job, study: Study, out: Path, device: str) -> None:
@@ -136,27 +152,68 @@ def _evaluate(job: Job, study: Study, out: Path, device: str) -> None:
         folder, job.attacks, split=study.split, limit=study.limit, manipulations=job.manipulations,
         collections=job.collections, checks=False, name=job.name, device=device, out=folder / RESULT, keep=True,
     )  # fmt: skip
-    write_text(folder / ASKED, _asked(job, study))
+    write_text(folder / ASKED, question(job, study, out))
 
 
-def _asked(job: Job, study: Study) -> str:
-    """All that decides a job's result beside its weights."""
+def question(job: Job, study: Study, out: Path) -> str:
+    """All that decides a job's result, as text: what is asked, and the weights of all who take part."""
     facts = {
         "split": study.split, "limit": study.limit, "manipulations": job.manipulations, "collections": job.collections,
-        "attacks": job.attacks,
+        "attacks": job.asked, "weights": {n: _weights(out / n) for n in (job.name, *job.surrogates)},
     }  # fmt: skip
     return json.dumps(facts, indent=1) + "\n"
+
+
+def _weights(folder: Path) -> str:
+    """A digest of a run's best weights; "" where there are none."""
+    try:
+        facts = (folder / BEST).stat()
+        return _digest(folder / BEST, facts.st_size, facts.st_mtime_ns)
+    except FileNotFoundError:
+        return ""
+
+
+@lru_cache(maxsize=4096)
+def _digest(path: Path, size: int, changed: int) -> str:
+    """Of a file that has not been written to since ``changed``."""
+    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
 
 
 def _silent(step: Step) -> None:
     """Nobody listens."""
 
 
-def _check_same(job: Job, out: Path) -> None:
+def check_same(job: Job, out: Path) -> None:
+    """Refuse a folder that holds a run of another recipe, or one that began from other weights.
+
+    Raises:
+        ConfigError: it does.
+    """
     folder = out / job.name
-    # Read first: a run from before a key existed has that key's default.
-    if (folder / "recipe.toml").exists() and dump(config.load_recipe(folder)) != dump(job.recipe):
-        raise ConfigError(f"{folder} was trained by another recipe; remove it, or choose another --out")
+    if not (folder / "recipe.toml").exists():
+        return
+    # Read first: a run from before a key existed has that key's default. The start's folder may have moved with all.
+    then, now = (r.model_copy(update={"init": Path(r.init).name if r.init and job.start else r.init})
+                 for r in (config.load_recipe(folder), job.recipe))  # fmt: skip
+    if dump(then) != dump(now):
+        raise ConfigError(f"{folder} was trained by another recipe; choose another --out, or remove it")
+    began, weights = folder / START, _weights(out / job.start) if job.start else ""
+    if weights and began.exists() and began.read_text(encoding="utf-8").strip() != weights:
+        raise ConfigError(f"{folder} began from other weights than {job.start} has now; remove it to train it again")
+
+
+def check_rows(jobs: Sequence[Job], study: Study) -> None:
+    """Refuse manipulations and collections that nobody has, before the first training.
+
+    Raises:
+        ConfigError: a variant names one.
+        DataError: a manifest can not be read.
+    """
+    for job in {(j.recipe.data.manifest, j.manipulations, j.collections): j for j in jobs}.values():
+        if job.manipulations or job.collections:
+            rows = config.of_split(Manifest.read(job.recipe.data.manifest), study.split)
+            rows = config.of_manipulations(rows, job.manipulations, keep=True, option="manipulations")
+            config.of_collections(rows, job.collections, option="collections")
 
 
 def results(jobs: Sequence[Job], study: Study, out: Path) -> dict[str, Evaluation]:

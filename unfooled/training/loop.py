@@ -244,6 +244,9 @@ class _Run:
             self.averaged.load_state_dict(state["averaged"])
         self.done, self.update.parts = state["done"], state["parts"]
         self.best, self.history = state["best"], state["history"]
+        if self.fabric.is_global_zero:
+            # A kill may have come between the state and the history.
+            self.folder.write_history(self.history)
 
     def result(self) -> FitResult:
         warnings = failure_signatures(self.history, logit_scale=getattr(self.detector.head, "scale", None))
