@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,10 @@ class Line:
     low: float
     high: float
     seeds: tuple[float, ...]
+
+    def within(self, least: float, most: float) -> Line:
+        """With an interval that ends where the numbers do: stretched, it may pass them."""
+        return replace(self, low=max(least, self.low), high=min(most, self.high))
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
@@ -93,9 +97,10 @@ def tabulate(study: Study, path: Path, out: Path, seed: int = 0) -> StudyTable:
         if r == pair[0] and (v, pair[1], c) in drawn
     }
     texts = [text for attacks in study.attacks.values() for text in attacks]
-    alone = {(v, r, a): table.line(*table.attack(v, r, a)) for v, r in whole for a in texts if table.knows(r, a)}
+    met = [(v, r, a) for v, r in whole for a in texts if table.knows(r, a)]
+    alone = {key: table.line(*table.attack(*key)).within(0, 1) for key in met}
     return StudyTable(
-        {key: table.line(*values) for key, values in drawn.items()}, alone, differences,
+        {key: table.line(*values).within(0, 1) for key, values in drawn.items()}, alone, differences,
         _seconds(jobs, out, found), (sum(is_done(job, study, out) for job in jobs), len(jobs)),
     )  # fmt: skip
 
