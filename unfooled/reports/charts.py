@@ -214,15 +214,14 @@ def climbing(rows: Rows, looks: Mapping[str, Look], x: str, y: str) -> Spec:
 
 def tradeoff(rows: Rows, looks: Mapping[str, Look], x: str, y: str) -> Spec:
     """A point for each run with its two intervals; rows: run, x, x_low, x_high, y, y_low, y_high."""
+    few = alt.Axis(tickCount=5)
     axes = {
-        "x": alt.X("x:Q", title=x, scale=alt.Scale(zero=False, padding=12), axis=alt.Axis(tickCount=5)),
+        "x": alt.X("x:Q", title=x, scale=alt.Scale(zero=False, padding=12), axis=few),
         "y": alt.Y("y:Q", title=y, scale=alt.Scale(zero=False, padding=12)),
     }
     base = alt.Chart().encode(color=_colour(looks))
     tips = _tips(("run:N", "run"), ("x:Q", x), ("y:Q", y))
-    across = base.mark_rule(strokeWidth=1.5).encode(
-        x=alt.X("x_low:Q", title=x, axis=alt.Axis(tickCount=5)), x2="x_high:Q", y=axes["y"]
-    )
+    across = base.mark_rule(strokeWidth=1.5).encode(x=alt.X("x_low:Q", title=x, axis=few), x2="x_high:Q", y=axes["y"])
     along = base.mark_rule(strokeWidth=1.5).encode(x=axes["x"], y=alt.Y("y_low:Q", title=y), y2="y_high:Q")
     points = base.mark_point(size=130, filled=True, opacity=1).encode(**axes, shape=_shape(looks), tooltip=tips)
     names = base.mark_text(align="left", dx=9, dy=-9, fontSize=12).encode(**axes, text="run:N")
