@@ -236,7 +236,7 @@ def test_a_checkpoint_alone_needs_the_length_of_its_clips(run: Path, manifest: P
         evaluate_run(run, adversarial=tmp_path)
 
 
-@pytest.mark.parametrize("name", ["standard", "at", "trades", "afsl"])
+@pytest.mark.parametrize("name", ["standard", "at", "trades", "afsl", "afsl-plus"])
 def test_our_recipes_of_clips_are_short_and_come_back_resolved(name: str, tmp_path: Path) -> None:
     path = ROOT / "recipes" / f"clips-csn-{name}.toml"
     assert 5 <= sum(bool(line.strip()) for line in path.read_text().splitlines()) <= 30
