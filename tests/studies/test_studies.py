@@ -296,6 +296,22 @@ def test_a_run_from_before_a_key_existed_is_taken(place: Path, done: Path, tmp_p
     assert [(s.job.name, s.stage) for s in said] == [("plain-0", "evaluate"), ("plain-0", "done")]
 
 
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ('manipulations = ["Stripe"]', r"manipulations must be of .*, got 'Stripe'"),
+        ('collections = ["gpo"]', "collections must be of .*, got 'gpo'"),
+    ],
+)
+def test_rows_that_nobody_has_are_told_before_the_first_training(
+    place: Path, tmp_path: Path, line: str, text: str
+) -> None:
+    (place / "rows.toml").write_text(STUDY + f'[[variant]]\nname = "a"\n{line}\n')
+    with pytest.raises(ConfigError, match=text):
+        work_on(load_study(place / "rows.toml"), place / "rows.toml", tmp_path, device="cpu")
+    assert not any(tmp_path.iterdir())
+
+
 def test_results_of_weights_that_have_changed_do_not_count(place: Path, done: Path, tmp_path: Path) -> None:
     out = tmp_path / "moved"
     shutil.copytree(done, out)
