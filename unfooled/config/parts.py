@@ -126,12 +126,7 @@ def of_collections(manifest: Manifest, names: Sequence[str], *, option: str) -> 
     if not names:
         return manifest
     of = manifest.column("collection")
-    known = sorted(set(of) - {""})
-    for name in names:
-        if name not in known:
-            raise ConfigError(
-                f"{option} must be of {', '.join(known) or 'none (no row has one)'}, got {name!r}{suggest(name, known)}"
-            )
+    _refuse_unknown(option, names, set(of) - {""})
     return manifest.take(np.flatnonzero(np.isin(of, list(names))))
 
 
@@ -147,11 +142,15 @@ def of_manipulations(manifest: Manifest, names: Sequence[str], *, keep: bool, op
     if not names:
         return manifest
     made, fake = manifest.column("manipulation"), manifest.column("label") == FAKE
-    known = sorted(set(made[fake]))
+    _refuse_unknown(option, names, set(made[fake]))
+    return manifest.take(np.flatnonzero(~fake | (np.isin(made, list(names)) == keep)))
+
+
+def _refuse_unknown(option: str, names: Sequence[str], known: set[str]) -> None:
     for name in names:
         if name not in known:
-            raise ConfigError(f"{option} must be of {', '.join(known)}, got {name!r}{suggest(name, known)}")
-    return manifest.take(np.flatnonzero(~fake | (np.isin(made, list(names)) == keep)))
+            found = ", ".join(sorted(known)) or "none (no row has one)"
+            raise ConfigError(f"{option} must be of {found}, got {name!r}{suggest(name, known)}")
 
 
 def check_fits(detector: Detector, frames: Frames) -> None:

@@ -15,7 +15,8 @@ from torch.func import functional_call, vmap
 from unfooled.attacks.constant_norms import KINDS
 from unfooled.models.detector import CosineHead, Detector, LinearHead
 
-NORM = nn.modules.batchnorm._BatchNorm
+NORMS = (*KINDS, nn.SyncBatchNorm)
+"""With their subclasses."""
 
 Weights: TypeAlias = dict[str, Tensor]
 TOGETHER = 64
@@ -103,7 +104,7 @@ def skeleton(detector: Detector, moving_norms: bool = False) -> Detector:
         if type(module) in KINDS:
             # An attack may have told the detector that its norms are constants; here their weights move.
             vars(module).pop("forward", None)
-        if isinstance(module, NORM):
+        if isinstance(module, NORMS):
             module.training = moving_norms
     return copy
 
@@ -128,7 +129,7 @@ def tune_network(
     every = dict(copy.named_parameters())
     moving = {n: p.detach() for n, p in every.items() if not head_only or n.startswith("head.")}
     fixed = {n: p for n, p in every.items() if n not in moving} | {n: b.clone() for n, b in copy.named_buffers()}
-    norms = [module for module in copy.modules() if isinstance(module, NORM) and module.training]
+    norms = [module for module in copy.modules() if isinstance(module, NORMS) and module.training]
     velocity: list[Tensor] = []
     for rows in plan:
         leaves = {name: w.detach().requires_grad_() for name, w in moving.items()}
