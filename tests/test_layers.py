@@ -11,7 +11,7 @@ import unfooled
 
 FLOORS = [
     {"errors"},
-    {"files", "memory", "registry", "randomness", "workers"},
+    {"files", "lock", "memory", "registry", "randomness", "workers"},
     {"codecs"},
     {"threats", "losses", "metrics", "distortions", "results", "journal"},
     {"models", "data"},

@@ -48,8 +48,13 @@ def to_pixels(x: Tensor) -> Pixels:
     """
     if x.dim() != 3 or x.shape[0] != 3:
         raise DataError(f"an image must be (3, H, W), got {tuple(x.shape)}")
+    return np.ascontiguousarray(eight_bits(x).transpose(1, 2, 0))
+
+
+def eight_bits(x: Tensor) -> Pixels:
+    """Pixels of any shape in [0, 1] -> uint8 of that shape, rounded to the nearest of 256 values."""
     rounded = (x.detach().to("cpu", torch.float32).clamp(0, 1) * 255).round().to(torch.uint8)
-    return np.ascontiguousarray(rounded.permute(1, 2, 0).numpy())
+    return rounded.contiguous().numpy()
 
 
 def to_tensor(pixels: Pixels) -> Tensor:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unfooled.attacks.base import frozen
+from unfooled.codecs import eight_bits
 from unfooled.defenses.base import Pool
 from unfooled.errors import ConfigError, DataError
 from unfooled.files import replacing
@@ -156,7 +157,7 @@ def cosines(a: Tensor, b: Tensor) -> Tensor:
 
 def contents(x: Tensor) -> Tensor:
     """(B,) int64 digests of samples in [0, 1] as 8 bits."""
-    rows = (x.detach() * 255).round().to("cpu", torch.uint8).contiguous().numpy()
+    rows = eight_bits(x)
     digests = [hashlib.blake2b(str(row.shape).encode() + row.tobytes(), digest_size=8).digest() for row in rows]
     return torch.tensor([int.from_bytes(d, "little", signed=True) for d in digests], dtype=torch.int64)
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from unfooled import __version__
 from unfooled.attacks import Adversarial, Attack, describe
 from unfooled.attacks.base import is_wrong
-from unfooled.codecs import quantise, round_trip
+from unfooled.codecs import eight_bits, quantise, round_trip
 from unfooled.data.frames import Batch, Frames
 from unfooled.errors import DataError
 from unfooled.evaluation.conditions import Condition
@@ -202,7 +202,7 @@ def answer(
 def _content(ids: Sequence[str], batch: Batch) -> Tensor:
     """16 bytes that tell a batch from any other: its samples, their labels and pixels, in order."""
     found = hashlib.blake2b(json.dumps([ids, batch.y.tolist()]).encode(), digest_size=16)
-    found.update((batch.x * 255).round().to(torch.uint8).contiguous().numpy().tobytes())
+    found.update(eight_bits(batch.x).tobytes())
     return torch.tensor(list(found.digest()), dtype=torch.uint8)
 
 

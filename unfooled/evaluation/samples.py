@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unfooled.codecs import eight_bits
 from unfooled.data.manifest import FAKE, REAL, Manifest
 from unfooled.data.schema import DISTORTION
 from unfooled.errors import ConfigError, DataError
@@ -54,8 +54,7 @@ class PixelDigest:
 
     def see(self, ids: Iterable[str], x: Tensor) -> None:
         """Note the pictures ``x`` (B, 3, H, W) in [0, 1], read from 8 bits, of the samples ``ids``."""
-        pixels = (x * 255).round().to(torch.uint8).cpu().contiguous().numpy()
-        for name, picture in zip(ids, pixels, strict=True):
+        for name, picture in zip(ids, eight_bits(x), strict=True):
             content = str(picture.shape).encode() + picture.tobytes()
             self.rows[name] = hashlib.blake2b(content, digest_size=8).hexdigest()
 

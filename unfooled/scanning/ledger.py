@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from unfooled.errors import ConfigError
-from unfooled.scanning.lock import hold
+from unfooled.lock import hold
 
 State = Literal["queued", "running", "done", "failed"]
 

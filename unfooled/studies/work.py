@@ -15,8 +15,8 @@ from unfooled.checkpoints import BEST
 from unfooled.config.recipe import dump
 from unfooled.data.manifest import Manifest
 from unfooled.errors import ConfigError
+from unfooled.lock import hold, let_go
 from unfooled.results import Evaluation, write_text
-from unfooled.scanning.lock import hold, let_go
 from unfooled.studies.plan import Job, Study, jobs_of
 from unfooled.training import Progress
 
@@ -176,7 +176,8 @@ def _weights(folder: Path) -> str:
 @lru_cache(maxsize=4096)
 def _digest(path: Path, size: int, changed: int) -> str:
     """Of a file that has not been written to since ``changed``."""
-    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _silent(step: Step) -> None:
