@@ -23,6 +23,7 @@ from unfooled.gan_training import Gaussian, features_of, frechet_distance, load_
 from unfooled.gan_training.images import generate, real_faces
 from unfooled.metrics import auc
 from unfooled.models.detector import Detector
+from unfooled.models.gan import Generator
 from unfooled.scanning.scanner import SMALL
 from unfooled.synthesis.eigenfaces import Eigenfaces
 
@@ -65,6 +66,9 @@ def main() -> None:
     for rank in RANKS:
         name = f"PCA faces, {'all' if rank is None else rank} components"
         made[name] = eigenfaces(train, rank, options.samples, options.seed)
+    untrained = Generator(**generator.spec).eval()
+    untrained.start_from(train)
+    made["GAN, untrained"] = torch.cat(list(generate(untrained, options.samples, options.seed)))
     made["GAN"] = torch.cat(list(generate(generator, options.samples, options.seed)))
     print(
         f"{options.samples} samples of {generator.size} px, step {facts['step']}; held-out reals: {len(validation)} "
